@@ -1,0 +1,64 @@
+# Proving Ground. `make` alone lists the targets.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+GO ?= go
+# How often random tests repeat; make soak raises it.
+ROUNDS ?= 10
+FUZZTIME ?= 10s
+GOLANGCI_LINT_VERSION := v2.12.2
+LINT := .tools/golangci-lint-$(GOLANGCI_LINT_VERSION)
+
+.PHONY: help build test race lint fmt fuzz bench soak demo check verify clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## build every program into bin/
+	@mkdir -p bin
+	$(GO) build -o bin/ ./cmd/...
+
+test: ## run all tests with the race detector; random repetitions cut down to ROUNDS (default 10)
+	ROUNDS=$(ROUNDS) $(GO) test -race -timeout 18m ./...
+
+race: test ## the same as test: the race detector is always on
+
+lint: $(LINT) ## run the linters, import rules of the house included
+	$(LINT) run ./...
+
+$(LINT):
+	@mkdir -p .tools
+	GOBIN=$(CURDIR)/.tools $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
+	mv .tools/golangci-lint $(LINT)
+
+fmt: $(LINT) ## lay out the code
+	$(LINT) fmt ./...
+
+fuzz: ## run each fuzz target for FUZZTIME (default 10s)
+	@for package in $$($(GO) list ./...); do \
+	  for target in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
+	    echo "== $$package $$target"; \
+	    $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$package; \
+	  done; \
+	done
+
+bench: ## run the benchmarks; docs/benchmarks.md says what they mean
+	$(GO) test -run '^$$' -bench . -benchtime 1s -timeout 60m ./...
+
+soak: ## run the random tests with their full numbers (about an hour)
+	ROUNDS=100 $(GO) test -race -count 1 -timeout 120m -run 'Soak|Crash|Kill|Random' -v ./...
+
+demo: build ## a whole experiment on a simulated network, in under two minutes
+	scripts/demo.sh
+
+verify: ## check that go.mod and the formatted code are as committed
+	$(GO) mod tidy -diff
+	$(GO) vet ./...
+	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }
+
+check: verify lint test ## all that must be green
+
+clean: ## remove what the other targets made
+	rm -rf bin demo

@@ -1,0 +1,178 @@
+package clock_test
+
+import (
+	"context"
+	"errors"
+	"math"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"provingground/internal/clock"
+)
+
+func TestScaledConvertsBothWays(t *testing.T) {
+	genesis := time.Now().Add(-time.Hour).UTC()
+	c, err := clock.Scaled(genesis, 60)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := c.FromWall(genesis.Add(time.Minute)); !got.Equal(genesis.Add(time.Hour)) {
+		t.Errorf("one minute after genesis on the wall is %v after it on the network, want 1h", got.Sub(genesis))
+	}
+	if got := c.ToWall(genesis.Add(time.Hour)); !got.Equal(genesis.Add(time.Minute)) {
+		t.Errorf("one hour after genesis on the network is %v on the wall, want 1m", got.Sub(genesis))
+	}
+	if got := c.WallDuration(time.Hour); got != time.Minute {
+		t.Errorf("an hour of network time is %v of wall time, want 1m", got)
+	}
+}
+
+func TestScaledRefuses(t *testing.T) {
+	for name, test := range map[string]struct {
+		genesis time.Time
+		scale   float64
+	}{
+		"zero":       {time.Now(), 0},
+		"negative":   {time.Now(), -1},
+		"NaN":        {time.Now(), math.NaN()},
+		"infinite":   {time.Now(), math.Inf(1)},
+		"no genesis": {time.Time{}, 2},
+		"too far":    {time.Now().Add(-2 * 365 * 24 * time.Hour), 3600},
+	} {
+		if _, err := clock.Scaled(test.genesis, test.scale); !errors.Is(err, clock.ErrScale) {
+			t.Errorf("%s: got %v, want ErrScale", name, err)
+		}
+	}
+}
+
+func TestWallAndScaledWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		scaled, err := clock.Scaled(time.Now().Add(-time.Minute), 60)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range []struct {
+			clock *clock.Clock
+			wall  time.Duration
+		}{{clock.Wall(), time.Hour}, {scaled, time.Minute}} {
+			began := time.Now()
+			if err := c.clock.Sleep(t.Context(), time.Hour); err != nil {
+				t.Fatal(err)
+			}
+			if took := time.Since(began); took < c.wall || took > c.wall+time.Millisecond {
+				t.Errorf("an hour took %v, want %v", took, c.wall)
+			}
+		}
+	})
+}
+
+func TestWaitEndsWithItsCause(t *testing.T) {
+	cause := errors.New("told to stop")
+	for name, c := range map[string]*clock.Clock{"wall": clock.Wall(), "virtual": clock.NewVirtual(time.Unix(0, 0)).Clock()} {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		cancel(cause)
+		if err := c.Sleep(ctx, time.Hour); !errors.Is(err, cause) {
+			t.Errorf("%s: got %v, want the cause", name, err)
+		}
+	}
+}
+
+func TestVirtualRunsInOrderAndInNoTime(t *testing.T) {
+	start := time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC)
+	v := clock.NewVirtual(start)
+	c := v.Clock()
+	var mu sync.Mutex
+	var woken []time.Duration
+	v.Run(func() {
+		group, ctx := c.Group(t.Context(), 0)
+		for _, d := range []time.Duration{3 * time.Hour, time.Hour, 2 * time.Hour} {
+			group.Go(func() error {
+				for range 2 {
+					if err := c.Sleep(ctx, d); err != nil {
+						return err
+					}
+					mu.Lock()
+					woken = append(woken, c.Now().Sub(start))
+					mu.Unlock()
+				}
+				return nil
+			})
+		}
+		if err := group.Wait(); err != nil {
+			t.Error(err)
+		}
+	})
+	// At two hours both the second wait of the one-hour sleeper and the first of the two-hour sleeper end.
+	want := []time.Duration{time.Hour, 2 * time.Hour, 2 * time.Hour, 3 * time.Hour, 4 * time.Hour, 6 * time.Hour}
+	if !slices.Equal(woken, want) {
+		t.Errorf("woken at %v, want %v", woken, want)
+	}
+}
+
+func TestVirtualStandsStillWhileSomebodyWorks(t *testing.T) {
+	v := clock.NewVirtual(time.Unix(0, 0))
+	c := v.Clock()
+	v.Run(func() {
+		group, ctx := c.Group(t.Context(), 0)
+		slept := make(chan struct{})
+		group.Go(func() error {
+			defer close(slept)
+			return c.Sleep(ctx, time.Hour)
+		})
+		for range 1000 { // we work: the other one's hour must not pass
+			select {
+			case <-slept:
+				t.Error("time passed while a goroutine was working")
+			default:
+			}
+		}
+		c.Idle(func() { <-slept })
+		if got := c.Now(); !got.Equal(time.Unix(3600, 0)) {
+			t.Errorf("now %v, want one hour", got)
+		}
+		if err := group.Wait(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestVirtualGroupWithLimit(t *testing.T) {
+	v := clock.NewVirtual(time.Unix(0, 0))
+	c := v.Clock()
+	v.Run(func() {
+		group, ctx := c.Group(t.Context(), 2)
+		for range 6 {
+			group.Go(func() error { return c.Sleep(ctx, time.Hour) })
+		}
+		if err := group.Wait(); err != nil {
+			t.Error(err)
+		}
+	})
+	if got := v.Now(); !got.Equal(time.Unix(3*3600, 0)) {
+		t.Errorf("six hours of sleep, two at a time, took until %v, want three hours", got)
+	}
+}
+
+func TestVirtualWaitIsInterrupted(t *testing.T) {
+	v := clock.NewVirtual(time.Unix(0, 0))
+	c := v.Clock()
+	cause := errors.New("enough")
+	v.Run(func() {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		group, _ := c.Group(t.Context(), 0)
+		group.Go(func() error { return c.Sleep(ctx, 24*time.Hour) })
+		group.Go(func() error {
+			if err := c.Sleep(t.Context(), time.Hour); err != nil {
+				return err
+			}
+			cancel(cause)
+			return nil
+		})
+		if err := group.Wait(); !errors.Is(err, cause) {
+			t.Errorf("got %v, want the cause", err)
+		}
+	})
+}

@@ -1,0 +1,84 @@
+package orchestrator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+
+	"provingground/dsl"
+)
+
+// The action wait (orchestrator-scripts, section 3.7).
+
+func waitAction() Action {
+	return Action{
+		Signature: dsl.Signature{
+			Action: "wait", Doc: "Waits for a time, or until a time after the beginning of a slot.",
+			Params: []dsl.Param{
+				{Name: "min", Kind: dsl.Int, Unit: "minutes", Default: "0", Doc: "how long"},
+				{Name: "sec", Kind: dsl.Int, Unit: "seconds", Default: "0", Doc: "how long, added to min"},
+				{Name: "slot", Kind: dsl.Int, Default: "0", Doc: "above 0: min and sec count from the beginning of this global slot"},
+			},
+		},
+		check: func(c *checking) {
+			for _, name := range []string{"min", "sec", "slot"} {
+				if n, ok := c.number(name); ok && n.Sign() < 0 {
+					c.report(name, "", "%s cannot be negative", name)
+				}
+			}
+			slot, known := c.number("slot")
+			if c.config != nil && (!known || slot.Sign() > 0) && (c.config.Genesis.IsZero() || c.config.SlotDuration == 0) {
+				c.report("slot", "", "waiting for a slot needs genesisTimestamp and slotDurationMs in the configuration")
+			}
+		},
+		forecast: func(f *forecasting) forecast {
+			minutes, seconds := f.integer("min"), f.integer("sec")
+			return forecast{takes: time.Duration(minutes)*time.Minute + time.Duration(seconds)*time.Second, until: f.integer("slot")}
+		},
+		run: func(ctx context.Context, t *task) error {
+			minutes, seconds, slot := t.args.integer("min"), t.args.integer("sec"), t.args.integer("slot")
+			if err := t.args.err(); err != nil {
+				return err
+			}
+			if minutes < 0 || seconds < 0 || slot < 0 {
+				return errors.New("min, sec and slot cannot be negative")
+			}
+			from := t.world.Clock.Now()
+			if slot > 0 {
+				if t.config.Genesis.IsZero() || t.config.SlotDuration == 0 {
+					return errors.New("waiting for a slot needs genesisTimestamp and slotDurationMs in the configuration")
+				}
+				from = t.config.Genesis.Add(time.Duration(slot) * t.config.SlotDuration)
+			}
+			until := from.Add(time.Duration(minutes)*time.Minute + time.Duration(seconds)*time.Second)
+			if slot > 0 && until.Before(t.world.Clock.Now()) {
+				t.log.Warn("the slot has passed, going on at once", zap.Int("slot", slot))
+			}
+			if t.resumed && t.recorded.until[t.step.Number] != "" {
+				recorded, err := time.Parse(time.RFC3339Nano, t.recorded.until[t.step.Number])
+				if err != nil {
+					return fmt.Errorf("the record's end of the wait: %w", err)
+				}
+				until = recorded
+			} else if err := t.note(lineUntil, until); err != nil {
+				return err
+			}
+			return t.waitUntil(ctx, until)
+		},
+	}
+}
+
+// waitUntil waits until a network time, and lets the progress display know.
+func (t *task) waitUntil(ctx context.Context, until time.Time) error {
+	t.progress.Waiting(until)
+	defer t.progress.Waiting(time.Time{})
+	return t.world.Clock.Until(ctx, until) //nolint:wrapcheck // the cause of the run's end
+}
+
+// pause waits for a span of network time between two attempts.
+func (t *task) pause(ctx context.Context, span time.Duration) error {
+	return t.waitUntil(ctx, t.world.Clock.Now().Add(span))
+}

@@ -1,0 +1,129 @@
+package orchestrator
+
+import (
+	"context"
+	"fmt"
+	"math/big"
+	"time"
+
+	"provingground/dsl"
+	"provingground/internal/mina"
+)
+
+// Action is one thing a step can do. Everything about it stands here: checker, JSON reader, plan, engine and documentation read it.
+type Action struct {
+	dsl.Signature
+	// batch actions are collected while they follow each other, and then run together.
+	batch bool
+	// check reports what cannot work, as far as the script alone shows it. May be nil.
+	check func(c *checking)
+	// forecast says what a step will take, cost and leave. May be nil: nothing worth saying.
+	forecast func(f *forecasting) forecast
+	// run does the work of one step; runBatch of several. Exactly one of them is set.
+	run      func(ctx context.Context, t *task) error
+	runBatch func(ctx context.Context, tasks []*task) error
+}
+
+// checking is what an action's check sees: the arguments that are literals.
+type checking struct {
+	source   *dsl.Source
+	step     *dsl.Step
+	config   *Config        // nil when the script is checked without one
+	nodes    int            // how many nodes a list of unknown length is taken to have
+	batches  map[string]int // batches counted so far, by experiment
+	findings *dsl.Findings
+}
+
+// report adds an error about a parameter, or about the whole step where the script does not give it.
+func (c *checking) report(param, hint, format string, values ...any) {
+	c.add(dsl.Error, param, hint, format, values...)
+}
+
+// warn adds a warning.
+func (c *checking) warn(param, hint, format string, values ...any) {
+	c.add(dsl.Warning, param, hint, format, values...)
+}
+
+func (c *checking) add(severity dsl.Severity, param, hint, format string, values ...any) {
+	span := c.step.ActionSpan
+	if a, ok := c.step.Arg(param); ok {
+		span = a.Value.Span
+	}
+	*c.findings = append(*c.findings, dsl.Finding{
+		Source: c.source, Span: span, Step: c.step.Number, Severity: severity, Message: fmt.Sprintf(format, values...), Hint: hint,
+	})
+}
+
+// literal returns an argument written out in the script. A missing or null one is known too: it is the zero value. Not known are
+// references, and what has the wrong shape, which is reported elsewhere.
+func (c *checking) literal(param string, shape dsl.Shape) (v dsl.Value, known bool) {
+	a, ok := c.step.Arg(param)
+	switch {
+	case !ok || a.Ref == nil && a.Value.Shape == dsl.Null:
+		return dsl.Value{Shape: dsl.Null}, true
+	case a.Ref != nil || a.Value.Shape != shape:
+		return dsl.Value{}, false
+	}
+	return a.Value, true
+}
+
+// number returns a number written in the script, and whether it is known.
+func (c *checking) number(param string) (*big.Rat, bool) {
+	v, known := c.literal(param, dsl.Number)
+	if !known || v.Shape == dsl.Null {
+		return new(big.Rat), known
+	}
+	return dsl.Decimal(v.Text)
+}
+
+// text returns a string written in the script, and whether it is known.
+func (c *checking) text(param string) (string, bool) {
+	v, known := c.literal(param, dsl.String)
+	return v.Text, known
+}
+
+// length returns how many elements a list argument has, and whether that is known.
+func (c *checking) length(param string) (int, bool) {
+	v, known := c.literal(param, dsl.List)
+	return len(v.Items), known
+}
+
+// given reports whether the script gives the argument, as a value or a reference.
+func (c *checking) given(param string) bool {
+	a, ok := c.step.Arg(param)
+	return ok && (a.Ref != nil || a.Value.Shape != dsl.Null)
+}
+
+// forecasting is what an action's forecast sees.
+type forecasting struct {
+	*checking
+}
+
+// forecast is what a step will take, cost and leave, as far as the script alone shows it.
+type forecast struct {
+	takes time.Duration // network time that the step waits
+	until int           // slot that it waits for; 0 for none
+	load  *loadForecast
+	fund  *fundForecast
+	stops string // which nodes it stops or restarts
+	note  string // what else a reader of the plan should know
+}
+
+// loadForecast is the load that a step places.
+type loadForecast struct {
+	kind         Kind
+	rate         *big.Rat // transactions in a second, over all nodes
+	nodes        int      // nodes that carry it
+	duration     time.Duration
+	transactions uint64
+	spent        mina.Nanomina // at most: fees, amounts
+	locked       mina.Nanomina // at most: what is put into accounts that stay
+}
+
+// fundForecast is the accounts that a step creates.
+type fundForecast struct {
+	keys     int
+	amount   mina.Nanomina // to be distributed, creation fees included
+	creation mina.Nanomina // of which account-creation fees
+	fees     mina.Nanomina // for the funding commands, at most
+}

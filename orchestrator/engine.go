@@ -1,0 +1,412 @@
+package orchestrator
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"go.uber.org/zap"
+
+	"provingground/dsl"
+	"provingground/orchestrator/record"
+)
+
+// The exit codes of a run (script-language, section 6).
+const (
+	CodeOK           = 0
+	CodeUsage        = 1
+	CodeScript       = 2
+	CodeStep         = 3
+	CodeVerdict      = 4
+	CodeRemains      = 5
+	CodeInconclusive = 6
+	CodeInternal     = 70
+)
+
+// Interrupted is the cause of a run's context when a signal ended it.
+type Interrupted struct{ Signal os.Signal }
+
+// Error names the signal.
+func (i *Interrupted) Error() string { return fmt.Sprintf("told to end by the signal %q", i.Signal) }
+
+// Progress is told what a run does. Its methods are called from one goroutine at a time, and must not block.
+type Progress interface {
+	// Step says that a step begins.
+	Step(number, of int, action string)
+	// Waiting says that the step waits until then, in network time; the zero time: it waits no longer.
+	Waiting(until time.Time)
+	// Comment shows a comment of the script.
+	Comment(text string)
+	// Cleaning says that the run cleans up.
+	Cleaning()
+}
+
+// Options are what a caller decides about one run.
+type Options struct {
+	// Version is the program's version, for the record.
+	Version string
+	// Seed gives every random choice of the run.
+	Seed uint64
+	// RecordPath is the name of the record file, for messages.
+	RecordPath string
+	// CleanupTimeout bounds the clean-up, in wall time; 0 means 2 minutes.
+	CleanupTimeout time.Duration
+	// Progress may be nil.
+	Progress Progress
+	// Resume is the record of the run to continue; nil for a new run.
+	Resume *Recorded
+}
+
+// Run is one run of a plan. It is made by [NewRun].
+type Run struct {
+	run  *run
+	plan *Plan
+	next func() (planItem, error)
+	of   int // number of steps, 0 when not known
+}
+
+// run is what the steps of a run share.
+type run struct {
+	world    World
+	config   Config
+	options  Options
+	seed     uint64
+	record   *record.Writer
+	ledger   *ledger
+	outputs  *outputs
+	nodes    *nodes
+	log      *zap.Logger
+	progress Progress
+	resumed  bool
+	recorded *Recorded
+	began    int // steps begun
+}
+
+// NewRun prepares a run of a plan. It sends nothing.
+func NewRun(plan *Plan, config Config, world World, writer *record.Writer, options Options) *Run {
+	r := newRun(config, world, writer, options)
+	r.outputs = plan.outputs
+	at := 0
+	of := 0
+	for _, item := range plan.items {
+		if item.step != nil {
+			of++
+		}
+	}
+	return &Run{run: r, plan: plan, of: of, next: func() (planItem, error) {
+		if at == len(plan.items) {
+			return planItem{}, io.EOF
+		}
+		at++
+		return plan.items[at-1], nil
+	}}
+}
+
+// NewStreamRun prepares a run of a stream of steps, each of which is read when its turn has come.
+func NewStreamRun(stream *dsl.Stream, config Config, world World, writer *record.Writer, options Options) *Run {
+	r := newRun(config, world, writer, options)
+	r.outputs.all = true
+	c := newCompiler(CompileOptions{Config: &config})
+	return &Run{run: r, plan: &Plan{}, next: func() (planItem, error) {
+		item, source, err := stream.Next()
+		if err != nil || item.Step == nil {
+			return planItem{comment: item.Comment}, err
+		}
+		step, found := c.step(source, item.Step, r.outputs)
+		if found.Errors() {
+			return planItem{}, &scriptError{found: found}
+		}
+		return planItem{step: step}, nil
+	}}
+}
+
+func newRun(config Config, world World, writer *record.Writer, options Options) *run {
+	r := &run{
+		world: world, config: config, options: options, seed: options.Seed, record: writer, ledger: newLedger(), outputs: newOutputs(),
+		nodes: newNodes(world, config.URLOverrides), log: world.Log, progress: options.Progress,
+	}
+	if r.progress == nil {
+		r.progress = silent{}
+	}
+	if options.CleanupTimeout == 0 {
+		r.options.CleanupTimeout = 2 * time.Minute
+	}
+	if options.Resume != nil {
+		r.resumed, r.recorded, r.ledger, r.seed = true, options.Resume, options.Resume.ledger, options.Resume.header.Seed
+	}
+	return r
+}
+
+type silent struct{}
+
+func (silent) Step(int, int, string) {}
+func (silent) Waiting(time.Time)     {}
+func (silent) Comment(string)        {}
+func (silent) Cleaning()             {}
+
+// scriptError is a script that turned out to be wrong while it was read step by step.
+type scriptError struct{ found dsl.Findings }
+
+func (e *scriptError) Error() string {
+	var text strings.Builder
+	if err := e.found.Write(&text, dsl.AsText); err != nil {
+		return err.Error()
+	}
+	return strings.TrimRight(text.String(), "\n")
+}
+
+// errRecord says that the run cannot be recorded: nothing may be changed on the network any more.
+var errRecord = errors.New("the run cannot be recorded, so nothing more is started")
+
+// stepError is the failure of a step, with its place.
+type stepError struct {
+	step *planStep
+	err  error
+}
+
+func (e *stepError) Error() string {
+	return e.Finding().Error()
+}
+
+func (e *stepError) Unwrap() error { return e.err }
+
+// Finding returns the failure with its place in the script.
+func (e *stepError) Finding() dsl.Finding {
+	return e.step.finding(fmt.Sprintf("%s failed: %v", e.step.Action, e.err))
+}
+
+// Placed is an error that points into the script.
+type Placed interface{ Finding() dsl.Finding }
+
+// Result is how a run ended.
+type Result struct {
+	// Code is the exit code.
+	Code int
+	// Err is why the run did not end well; nil when it did.
+	Err error
+	// Undone says, in words, what was undone.
+	Undone []string
+	// Remains says what may still be running or in force.
+	Remains []Remaining
+}
+
+// header is the value of the first line of a record.
+type header struct {
+	Version string    `json:"version"`
+	Script  string    `json:"script"` // name
+	Digest  string    `json:"digest"` // SHA-256 of the script's text; "" for a stream
+	Network string    `json:"network"`
+	Genesis time.Time `json:"genesis,omitzero"`
+	Seed    uint64    `json:"seed"`
+	Steps   int       `json:"steps,omitempty"`
+}
+
+// end is the value of the last line of a record.
+type end struct {
+	Code  int    `json:"code"`
+	Error string `json:"error,omitempty"`
+}
+
+// Do carries the run out: the steps, and after a failure or an interruption the clean-up. When ctx ends, waits end and no further step
+// begins; its cause tells why (see [Interrupted]).
+func (r *Run) Do(ctx context.Context) Result {
+	err := guard(func() error { return r.steps(ctx) })
+	result := r.run.finish(ctx, err)
+	final := end{Code: result.Code}
+	if result.Err != nil {
+		final.Error = r.run.world.Mask(result.Err.Error())
+	}
+	if err := errors.Join(r.run.runLine(lineEnd, final), r.run.record.Flush()); err != nil && result.Code == CodeOK {
+		result.Code, result.Err = CodeStep, fmt.Errorf("the end of the run cannot be recorded: %w", err)
+	}
+	return result
+}
+
+// MayRemain returns what the run may have left behind so far. It may be called at any time, also while the run goes on.
+func (r *Run) MayRemain() []Remaining {
+	var remains []Remaining
+	for _, e := range r.run.ledger.remaining() {
+		remains = append(remains, r.run.remaining(e, "not undone yet"))
+	}
+	return remains
+}
+
+// runLine records something about the run as a whole.
+func (r *run) runLine(name string, v any) error {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("record %s: %w", name, err)
+	}
+	return r.write(record.Line{Time: r.world.Clock.Wall(), Step: -1, Name: name, Multi: true, Value: text})
+}
+
+func (r *run) write(lines ...record.Line) error {
+	if len(lines) == 0 {
+		return nil
+	}
+	if err := r.record.Write(lines...); err != nil {
+		return errors.Join(errRecord, err)
+	}
+	return nil
+}
+
+// start writes the first line of the record, or what the record of the continued run holds.
+func (r *Run) start() error {
+	if r.run.resumed {
+		return r.run.replay()
+	}
+	h := header{
+		Version: r.run.options.Version, Digest: r.plan.digest, Network: r.run.config.Network(), Genesis: r.run.config.Genesis,
+		Seed: r.run.seed, Steps: r.of,
+	}
+	if r.plan.Source != nil {
+		h.Script = r.plan.Source.Name
+	}
+	return r.run.runLine(lineRun, h)
+}
+
+// steps carries out the steps in order. Batch actions are collected until another action comes.
+func (r *Run) steps(ctx context.Context) error {
+	if err := r.start(); err != nil {
+		return err
+	}
+	var batch []*planStep
+	for {
+		item, err := r.next()
+		if errors.Is(err, io.EOF) {
+			return r.run.runSteps(ctx, batch, r.of)
+		}
+		if err != nil {
+			return errors.Join(err, r.run.runSteps(ctx, batch, r.of))
+		}
+		if item.step == nil {
+			r.run.comment(item.comment)
+			continue
+		}
+		if len(batch) > 0 && batch[0].Action != item.step.Action {
+			if err := r.run.runSteps(ctx, batch, r.of); err != nil {
+				return err
+			}
+			batch = nil
+		}
+		if item.step.action.batch {
+			batch = append(batch, item.step)
+			continue
+		}
+		if err := r.run.runSteps(ctx, []*planStep{item.step}, r.of); err != nil {
+			return err
+		}
+		r.run.outputs.drop(r.plan.drop[item.step.Number])
+		r.run.ledger.forget(item.step.Number)
+	}
+}
+
+func (r *run) comment(text string) {
+	if text == "" {
+		return
+	}
+	r.progress.Comment(text)
+	_, _ = fmt.Fprintln(r.world.Console, text) // the log has it too, and says when the console fails
+	r.log.Info(text)
+}
+
+// runSteps runs one step, or the steps of a batch together. What an interrupted run finished is not run again.
+func (r *run) runSteps(ctx context.Context, steps []*planStep, of int) error {
+	var tasks []*task
+	for _, step := range steps {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		r.began++
+		if r.resumed && r.recorded.done[step.Number] {
+			if err := r.restore(ctx, step); err != nil {
+				return &stepError{step, err}
+			}
+			continue
+		}
+		r.progress.Step(step.Number, of, step.Action)
+		a, err := step.resolve(r.outputs)
+		if err != nil {
+			return &stepError{step, err}
+		}
+		tasks = append(tasks, &task{
+			run: r, step: step, args: a,
+			log: r.log.With(zap.Int("step", step.Number), zap.String("action", step.Action)),
+		})
+	}
+	if len(tasks) == 0 {
+		return nil
+	}
+	first := tasks[0]
+	for _, t := range tasks {
+		t.log.Info("step begins")
+	}
+	err := guard(func() error {
+		if first.step.action.runBatch != nil {
+			return first.step.action.runBatch(ctx, tasks)
+		}
+		return first.step.action.run(ctx, first)
+	})
+	if err == nil {
+		err = r.record.Err()
+	}
+	if err != nil {
+		var at *stepError
+		if !errors.As(err, &at) {
+			at = &stepError{first.step, err}
+			err = at
+		}
+		failed := &task{run: r, step: at.step}
+		return errors.Join(err, failed.note(lineFailed, end{Code: CodeStep, Error: r.world.Mask(at.err.Error())}))
+	}
+	for _, t := range tasks {
+		if err := t.note(lineDone, struct{}{}); err != nil {
+			return &stepError{t.step, err}
+		}
+		t.log.Info("step is done")
+	}
+	return nil
+}
+
+func signalNumber(s os.Signal) int {
+	if number, ok := s.(syscall.Signal); ok {
+		return int(number)
+	}
+	return 0
+}
+
+// finish cleans up where that is needed, and decides the exit code.
+func (r *run) finish(ctx context.Context, err error) Result {
+	if err == nil {
+		return Result{Code: CodeOK}
+	}
+	result := Result{Err: err, Code: CodeStep}
+	var interrupted *Interrupted
+	var internal *internalError
+	var script *scriptError
+	switch {
+	case errors.As(err, &internal):
+		result.Code = CodeInternal
+	case errors.As(err, &interrupted):
+		result.Code = 128 + signalNumber(interrupted.Signal)
+	case errors.As(err, &script) && r.began == 0:
+		result.Code = CodeScript
+	}
+	r.progress.Cleaning()
+	r.log.Error("the run failed", zap.Error(err))
+	// The run's context may have ended, and that is no reason not to clean up.
+	cleanup, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), r.options.CleanupTimeout,
+		fmt.Errorf("the clean-up did not finish within %s", r.options.CleanupTimeout))
+	defer cancel()
+	result.Undone, result.Remains = r.undo(cleanup)
+	if len(result.Remains) > 0 {
+		result.Code = CodeRemains
+	}
+	return result
+}

@@ -1,0 +1,309 @@
+package orchestrator
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"provingground/orchestrator/itn"
+	"provingground/orchestrator/record"
+)
+
+// The names of the lines that are recorded beside outputs.
+const (
+	lineRun     = "_run"     // the run as a whole, first
+	lineResumed = "_resumed" // a resumed run goes on here
+	lineIntent  = "_intent"  // before a call that leaves something behind
+	lineSettled = "_settled" // after it: what became of it
+	lineUndone  = "_undone"  // what it left behind is gone
+	lineKeys    = "_keys"    // which keys a step loaded, as a digest of the public keys
+	lineUntil   = "_until"   // until when a step waits, in network time
+	linePlaced  = "_placed"  // the rate of load that was placed, against the asked one
+	lineDone    = "_done"    // a step is finished
+	lineFailed  = "_failed"  // a step has failed
+	lineEnd     = "_end"     // the run is over
+)
+
+// Kind is what a call does that leaves something behind.
+type Kind string
+
+// The kinds of calls.
+const (
+	kindPayments   Kind = "payments"        // load of payments
+	kindZkapps     Kind = "zkapps"          // load of zkApp commands
+	kindIsolate    Kind = "isolate"         // a node talks to some peers only
+	kindPeers      Kind = "peers"           // a node's gating was reset, or peers were added
+	kindLimit      Kind = "limit"           // the soft limit of zkApp commands in a block
+	kindStopDaemon Kind = "stop-daemon"     // a daemon ends
+	kindRestart    Kind = "restart"         // a node is restarted from outside
+	kindFund       Kind = "fund"            // accounts are created by the mina executable
+	kindAccounts   Kind = "create-accounts" // accounts are created by a node
+	kindTransfer   Kind = "transfer"        // a wallet sends a payment
+)
+
+// Intent says, before a call that leaves something behind, what it is. It holds no secret.
+type Intent struct {
+	// Call numbers the calls of a run. A call that is sent twice (after a 412) has two intents of one number; the later one counts.
+	Call int  `json:"call"`
+	Kind Kind `json:"kind"`
+	// Node is the address of the node, or what stands for it (the host that is restarted, the wallet's server).
+	Node string `json:"node,omitempty"`
+	// ServerUUID and SequenceNumber identify the request on its node.
+	ServerUUID     string  `json:"serverUuid,omitempty"`
+	SequenceNumber *uint16 `json:"sequenceNumber,omitempty"`
+	// Handle is the handle that we chose for the load; "" where the daemon chooses it.
+	Handle string `json:"handle,omitempty"`
+
+	// Of load:
+	Experiment string     `json:"experiment,omitempty"`
+	Batch      *int       `json:"batch,omitempty"`
+	Share      *int       `json:"share,omitempty"`
+	Keys       *[2]int    `json:"keys,omitempty"` // indexes of the fee payers in the step's list: from, to
+	TPS        string     `json:"tps,omitempty"`
+	Ends       *time.Time `json:"ends,omitempty"` // network time at which it ends by itself
+
+	// Index is the place of the key, pair or command in its step, where a step makes several such calls.
+	Index *int `json:"index,omitempty"`
+	// Files are the key files that the call may write: the prefix and how many.
+	Files string `json:"files,omitempty"`
+	Count int    `json:"count,omitempty"`
+	// Clean and Limit are parameters of the call.
+	Clean bool `json:"clean,omitempty"`
+	Limit *int `json:"limit,omitempty"`
+}
+
+// CallResult is what became of a call.
+type CallResult string
+
+// The results of a call.
+const (
+	resultDone     CallResult = "done"     // it did what it should
+	resultRefused  CallResult = "refused"  // the other side said no: it did nothing
+	resultNotSent  CallResult = "not-sent" // it never left
+	resultNot      CallResult = "not-done" // the reply was lost, and it was decided that it did not happen
+	resultAccepted CallResult = "accepted" // the reply was lost, and it was decided that it happened; there is no handle
+	resultGone     CallResult = "gone"     // the reply was lost, and the daemon has restarted since
+	resultUnknown  CallResult = "unknown"  // nobody knows
+)
+
+// Settled says what became of a call.
+type Settled struct {
+	Call   int        `json:"call"`
+	Result CallResult `json:"result"`
+	Handle string     `json:"handle,omitempty"` // of load that runs
+	// Ends is the network time at which load ends by itself; where it is known, it is closer than that of the intent.
+	Ends    *time.Time `json:"ends,omitempty"`
+	Message string     `json:"message,omitempty"`
+}
+
+// Undone says that what a call left behind is gone, and how.
+type Undone struct {
+	Call int    `json:"call"`
+	How  string `json:"how"`
+}
+
+// entry is one call of a run and what is known of it.
+type entry struct {
+	step    int
+	stepID  string
+	action  string
+	intent  Intent
+	settled *Settled
+	undone  *Undone
+}
+
+// attempt identifies the call's request on its node; false when it has none (it was never about to be sent).
+func (e *entry) attempt() (itn.Attempt, bool) {
+	if e.intent.SequenceNumber == nil {
+		return itn.Attempt{}, false
+	}
+	return itn.Attempt{Node: e.intent.Node, ServerUUID: e.intent.ServerUUID, SequenceNumber: *e.intent.SequenceNumber}, true
+}
+
+// handle is the handle under which load runs, as far as it is known.
+func (e *entry) handle() string {
+	if e.settled != nil && e.settled.Handle != "" {
+		return e.settled.Handle
+	}
+	return e.intent.Handle
+}
+
+// ends returns the network time at which load certainly has ended by itself, and false for what does not end by itself.
+func (e *entry) ends() (time.Time, bool) {
+	switch {
+	case e.settled != nil && e.settled.Ends != nil:
+		return *e.settled.Ends, true
+	case e.intent.Ends != nil:
+		return *e.intent.Ends, true
+	default:
+		return time.Time{}, false
+	}
+}
+
+// load reports whether the call schedules load.
+func (k Kind) load() bool { return k == kindPayments || k == kindZkapps }
+
+// inDaemon reports whether what the call leaves behind lies in the daemon's memory, and goes with it.
+func (k Kind) inDaemon() bool { return k.load() || k == kindIsolate || k == kindLimit }
+
+// mayRemain reports whether the call may have left behind what must be undone.
+func (e *entry) mayRemain() bool {
+	if e.undone != nil || !e.intent.Kind.inDaemon() {
+		return false
+	}
+	if e.settled == nil {
+		return true
+	}
+	switch e.settled.Result {
+	case resultRefused, resultNotSent, resultNot, resultGone:
+		return false
+	default:
+		return true
+	}
+}
+
+// ledger knows the calls of a run: it is a fold over the lines of its record. Safe for concurrent use.
+type ledger struct {
+	mu      sync.Mutex
+	entries []*entry // in the order of their first intents
+	byCall  map[int]*entry
+	next    int            // number of the next call
+	batches map[string]int // next batch number of each experiment
+}
+
+func newLedger() *ledger {
+	return &ledger{byCall: map[int]*entry{}, batches: map[string]int{}}
+}
+
+// take adds what a line of the record says.
+func (l *ledger) take(line record.Line) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch line.Name {
+	case lineIntent:
+		var intent Intent
+		if err := json.Unmarshal(line.Value, &intent); err != nil {
+			return fmt.Errorf("intent does not decode: %w", err)
+		}
+		if e, again := l.byCall[intent.Call]; again {
+			e.intent = intent
+			return nil
+		}
+		e := &entry{step: line.Step, stepID: line.ID, action: line.Action, intent: intent}
+		l.entries = append(l.entries, e)
+		l.byCall[intent.Call] = e
+		l.next = max(l.next, intent.Call+1)
+		if intent.Batch != nil {
+			l.batches[intent.Experiment] = max(l.batches[intent.Experiment], *intent.Batch+1)
+		}
+	case lineSettled:
+		var settled Settled
+		if err := json.Unmarshal(line.Value, &settled); err != nil {
+			return fmt.Errorf("result of a call does not decode: %w", err)
+		}
+		if e := l.byCall[settled.Call]; e != nil {
+			e.settled = &settled
+			l.daemonEnds(e)
+		}
+	case lineUndone:
+		var undone Undone
+		if err := json.Unmarshal(line.Value, &undone); err != nil {
+			return fmt.Errorf("undoing of a call does not decode: %w", err)
+		}
+		if e := l.byCall[undone.Call]; e != nil {
+			e.undone = &undone
+		}
+	}
+	return nil
+}
+
+// daemonEnds draws the conclusion from a stopped or restarted daemon: what lay in its memory is gone.
+func (l *ledger) daemonEnds(end *entry) {
+	if end.settled.Result != resultDone || end.intent.Kind != kindStopDaemon && end.intent.Kind != kindRestart {
+		return
+	}
+	for _, e := range l.entries {
+		same := e.intent.Node == end.intent.Node && e.intent.ServerUUID == end.intent.ServerUUID
+		if end.intent.Kind == kindRestart {
+			same = hostOf(e.intent.Node) == end.intent.Node
+		}
+		if same && e.intent.Call < end.intent.Call && e.mayRemain() {
+			e.undone = &Undone{Call: e.intent.Call, How: "gone with the daemon"}
+		}
+	}
+}
+
+// newCall returns the number of a new call.
+func (l *ledger) newCall() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.next++
+	return l.next - 1
+}
+
+// newBatch returns the next batch number of an experiment. No number is given out twice in a run, so that memos never collide.
+func (l *ledger) newBatch(experiment string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.batches[experiment]++
+	return l.batches[experiment] - 1
+}
+
+// remaining returns the calls that may have left something behind, in order.
+func (l *ledger) remaining() []entry {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var open []entry
+	for _, e := range l.entries {
+		if e.mayRemain() {
+			open = append(open, *e)
+		}
+	}
+	return open
+}
+
+// ofStep returns the calls of a step, in order.
+func (l *ledger) ofStep(step int) []entry {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var calls []entry
+	for _, e := range l.entries {
+		if e.step == step {
+			calls = append(calls, *e)
+		}
+	}
+	return calls
+}
+
+// find returns the calls that may have left something behind and that match.
+func (l *ledger) find(match func(entry) bool) []entry {
+	return slices.DeleteFunc(l.remaining(), func(e entry) bool { return !match(e) })
+}
+
+// ofKind returns all known calls that match, in order.
+func (l *ledger) ofKind(match func(entry) bool) []entry {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var calls []entry
+	for _, e := range l.entries {
+		if match(*e) {
+			calls = append(calls, *e)
+		}
+	}
+	return calls
+}
+
+// forget drops the calls of finished steps that left nothing behind, so that a long run does not grow.
+func (l *ledger) forget(step int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.entries = slices.DeleteFunc(l.entries, func(e *entry) bool {
+		if e.step > step || e.mayRemain() {
+			return false
+		}
+		delete(l.byCall, e.intent.Call)
+		return true
+	})
+}

@@ -1,0 +1,374 @@
+package orchestrator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/big"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/google/uuid"
+	"go.uber.org/zap"
+
+	"provingground/dsl"
+	"provingground/internal/mina"
+	"provingground/orchestrator/itn"
+)
+
+// This file is what payments and zkapp-txs have in common: placing load on nodes.
+
+// Receipt is the output of scheduled load: the node that carries it and the handle that stops it.
+type Receipt struct {
+	Address string `json:"address"`
+	Handle  string `json:"handle"`
+}
+
+// maxMemo is the size of Mina's memo in bytes; the daemon checks the prefix only (itn-graphql, section 4.1).
+const maxMemo = 32
+
+// maxNodeTPS is the most that one node is asked for: below an interval of 1 ms the daemon's scheduler dies (itn-graphql, section 4.1).
+const maxNodeTPS = 1000
+
+// loadParams are the parameters that payments and zkapp-txs share.
+func loadParams() []dsl.Param {
+	return []dsl.Param{
+		{Name: "experimentName", Kind: dsl.Word, Doc: "begins the memos: <experimentName>-<batch>-<index>"},
+		{Name: "tps", Kind: dsl.Rate, Required: true, Unit: "transactions per second", Doc: "the rate over all nodes together"},
+		{Name: "minTps", Kind: dsl.Rate, Unit: "transactions per second", Default: "0", Doc: "the least rate given to a node; bounds the number of nodes"},
+		{Name: "durationMin", Kind: dsl.Int, Required: true, Unit: "minutes", Doc: "how long the load lasts"},
+		{Name: "minFee", Kind: dsl.Nanomina, Unit: "nanomina", Default: "0", Doc: "least fee of a transaction"},
+		{Name: "maxFee", Kind: dsl.Nanomina, Unit: "nanomina", Default: "0", Doc: "greatest fee of a transaction"},
+		{Name: "feePayers", Kind: dsl.PrivateKey, List: true, Required: true, Doc: "the keys that pay, divided over the nodes"},
+		{Name: "nodes", Kind: dsl.Address, List: true, Required: true, Doc: "the nodes that may carry the load"},
+		{Name: "minPlaced", Kind: dsl.Ratio, Default: "0.95", Doc: "the share of the rate that must be placed, or the step fails"},
+	}
+}
+
+// loadOutputs are the outputs that payments and zkapp-txs share.
+func loadOutputs() []dsl.Output {
+	return []dsl.Output{
+		{Name: "receipt", Kind: dsl.Receipt, List: true, Multi: true, Doc: "node and handle of each batch of the load"},
+		{Name: "participant", Kind: dsl.Address, List: true, Multi: true, Doc: "the nodes that carry the load"},
+	}
+}
+
+// load is a step's load.
+type load struct {
+	kind        Kind
+	experiment  string
+	rate        *big.Rat
+	minRate     *big.Rat
+	durationMin int
+	minFee      mina.Nanomina
+	maxFee      mina.Nanomina
+	keys        []mina.PrivateKey
+	nodes       []string
+	minPlaced   *big.Rat
+}
+
+func (l load) duration() time.Duration { return time.Duration(l.durationMin) * time.Minute }
+
+// readLoad reads and checks the shared parameters at run time, when all of them are known.
+func (t *task) readLoad(kind Kind) (load, error) {
+	a := t.args
+	l := load{
+		kind: kind, experiment: a.text("experimentName"), rate: a.decimal("tps"), minRate: a.decimal("minTps"),
+		durationMin: a.integer("durationMin"), minFee: a.nanomina("minFee"), maxFee: a.nanomina("maxFee"),
+		keys: a.keys("feePayers"), nodes: a.texts("nodes"), minPlaced: big.NewRat(95, 100),
+	}
+	if !a.null("minPlaced") {
+		l.minPlaced = a.decimal("minPlaced")
+	}
+	if err := a.err(); err != nil {
+		return load{}, err
+	}
+	slices.Sort(l.nodes)
+	l.nodes = slices.Compact(l.nodes)
+	seen := map[mina.PrivateKey]bool{}
+	for _, k := range l.keys {
+		if seen[k] {
+			return load{}, errors.New("the same fee payer is given twice: two schedules with one key spoil each other's nonces")
+		}
+		seen[k] = true
+	}
+	switch {
+	case len(l.nodes) == 0:
+		return load{}, errors.New("there is no node to carry the load")
+	case len(l.keys) == 0:
+		return load{}, errors.New("there is no fee payer")
+	case l.rate.Sign() <= 0:
+		return load{}, errors.New("tps must be above 0")
+	case l.durationMin <= 0:
+		return load{}, errors.New("durationMin must be above 0")
+	case l.minFee > l.maxFee:
+		return load{}, errors.New("minFee is above maxFee")
+	}
+	return l, nil
+}
+
+// checkLoad reports what cannot work in the shared parameters.
+func checkLoad(c *checking) {
+	if minFee, ok := c.number("minFee"); ok {
+		if maxFee, ok := c.number("maxFee"); ok && minFee.Cmp(maxFee) > 0 {
+			c.report("minFee", "swap them", "minFee %s is above maxFee %s", minFee.RatString(), maxFee.RatString())
+		}
+	}
+	rate, rateKnown := c.number("tps")
+	if rateKnown && rate.Sign() <= 0 {
+		c.report("tps", "", "tps must be above 0")
+	}
+	minutes, minutesKnown := c.number("durationMin")
+	if minutesKnown && minutes.Sign() <= 0 {
+		c.report("durationMin", "", "durationMin must be above 0")
+	}
+	minRate, minKnown := c.number("minTps")
+	if minKnown && minRate.Cmp(big.NewRat(maxNodeTPS, 1)) > 0 {
+		c.report("minTps", "", "minTps asks one node for over %d transactions in a second, and its scheduler dies of that", maxNodeTPS)
+	}
+	if placed, ok := c.number("minPlaced"); ok && placed.Cmp(big.NewRat(1, 1)) > 0 {
+		c.report("minPlaced", "", "minPlaced is a share, from 0 to 1")
+	}
+	for _, list := range []string{"nodes", "feePayers"} {
+		if n, ok := c.length(list); ok && n == 0 && c.given(list) {
+			c.report(list, "", "%s is empty: there is nothing to carry the load", list)
+		}
+	}
+	name, nameKnown := c.text("experimentName")
+	if !rateKnown || !minutesKnown || !minKnown || !nameKnown || rate.Sign() <= 0 || minutes.Sign() <= 0 {
+		return
+	}
+	n := c.nodesOf(rate, minRate)
+	if each := new(big.Rat).Quo(rate, big.NewRat(int64(n), 1)); each.Cmp(big.NewRat(maxNodeTPS, 1)) > 0 {
+		c.report("tps", "use more nodes", "each of %d nodes is asked for over %d transactions in a second, and its scheduler dies of that", n, maxNodeTPS)
+	}
+	c.batches[name] += n
+	longest := fmt.Sprintf("%s-%d-%d", name, c.batches[name]-1, transactions(new(big.Rat).Quo(rate, big.NewRat(int64(n), 1)), minutes))
+	if len(longest) > maxMemo {
+		c.report("experimentName", fmt.Sprintf("shorten the name by %d bytes", len(longest)-maxMemo),
+			"a memo such as %q has %d bytes, and Mina's has room for %d", longest, len(longest), maxMemo)
+	}
+}
+
+// nodesOf estimates over how many nodes a load will be spread.
+func (c *checking) nodesOf(rate, minRate *big.Rat) int {
+	nodes, known := c.length("nodes")
+	if !known || nodes == 0 {
+		nodes = c.nodes
+	}
+	keys, known := c.length("feePayers")
+	if !known || keys == 0 {
+		keys = nodes
+	}
+	return max(1, nodesFor(rate, minRate, nodes, keys))
+}
+
+// transactions returns how many transactions a rate gives in so many minutes, rounded up.
+func transactions(rate, minutes *big.Rat) uint64 {
+	count := new(big.Rat).Mul(rate, minutes)
+	count.Mul(count, big.NewRat(60, 1))
+	whole, rest := new(big.Int).QuoRem(count.Num(), count.Denom(), new(big.Int))
+	if rest.Sign() > 0 {
+		whole.Add(whole, big.NewInt(1))
+	}
+	if !whole.IsUint64() {
+		return 1<<64 - 1
+	}
+	return whole.Uint64()
+}
+
+// offer is one batch as it is put to a node.
+type offer struct {
+	node   *node
+	keys   []itn.PrivateKey
+	rate   *big.Rat
+	memo   string
+	handle string // "" where the daemon chooses it
+	until  time.Time
+}
+
+// tps is the rate as the request has it.
+func (o offer) tps() float64 {
+	f, _ := o.rate.Float64()
+	return f
+}
+
+// place divides the load over the nodes and schedules it. It gives out the receipts and participants of what was placed also when it
+// fails.
+func (t *task) place(ctx context.Context, l load, send func(context.Context, offer, itn.Before) (string, error)) error {
+	n := nodesFor(l.rate, l.minRate, len(l.nodes), len(l.keys))
+	if len(l.nodes) > n { // chance decides which nodes carry the load, and in which order the others stand in
+		t.chance("nodes").Shuffle(len(l.nodes), func(i, j int) { l.nodes[i], l.nodes[j] = l.nodes[j], l.nodes[i] })
+	}
+	a := newAllotment(divide(l.rate, len(l.keys), n), l.nodes)
+	var settled []Settled // of the attempts, in order
+	var attempts []attempt
+	keep := func(at attempt, s Settled) {
+		attempts, settled = append(attempts, at), append(settled, s)
+	}
+	for _, e := range t.ledger.ofStep(t.step.Number) { // of an interrupted run
+		if e.intent.Share == nil || *e.intent.Share >= len(a.shares) {
+			continue
+		}
+		s, err := t.decide(ctx, e)
+		if err != nil {
+			return err
+		}
+		at := attempt{share: *e.intent.Share, node: e.intent.Node}
+		a.replay(at, verdictOf(s))
+		keep(at, s)
+	}
+	var failed error
+	for failed == nil {
+		wave := a.wave()
+		if len(wave) == 0 {
+			break
+		}
+		batches := make([]int, len(wave))
+		for i := range wave {
+			batches[i] = t.ledger.newBatch(l.experiment)
+		}
+		results := make([]Settled, len(wave))
+		errs := each(ctx, t.run, wave, func(ctx context.Context, i int, at attempt) error {
+			var err error
+			results[i], err = t.offerShare(ctx, l, a.shares[at.share], at, batches[i], send)
+			return err
+		})
+		for i, at := range wave {
+			if results[i].Result == "" { // not even begun
+				results[i] = Settled{Result: resultNotSent}
+			}
+			a.settle(at, verdictOf(results[i]))
+			keep(at, results[i])
+			failed = errors.Join(failed, t.hopeless(ctx, at, errs[i]))
+		}
+	}
+	return errors.Join(t.giveOut(attempts, settled), t.judge(l, a, settled, failed))
+}
+
+// offerShare puts one share to one node.
+func (t *task) offerShare(ctx context.Context, l load, s share, at attempt, batch int, send func(context.Context, offer, itn.Before) (string, error)) (Settled, error) {
+	n := t.nodes.at(at.node)
+	identity, err := n.who(ctx)
+	if err != nil {
+		return Settled{Result: resultNotSent}, err
+	}
+	o := offer{node: n, rate: s.rate, memo: l.experiment + "-" + strconv.Itoa(batch)}
+	if longest := fmt.Sprintf("%s-%d", o.memo, transactions(s.rate, big.NewRat(int64(l.durationMin), 1))); len(longest) > maxMemo {
+		return Settled{Result: resultNotSent}, &hopelessError{fmt.Errorf("a memo such as %q has %d bytes, and Mina's has room for %d: shorten experimentName",
+			longest, len(longest), maxMemo)}
+	}
+	for _, k := range l.keys[s.from:s.to] {
+		o.keys = append(o.keys, itn.NewPrivateKey(k.Base58()))
+	}
+	if identity.Newer {
+		o.handle = uuid.NewString()
+	}
+	// The scheduler ends at its first tick at or after the end, and begins when the request arrives.
+	interval, _ := new(big.Rat).Quo(big.NewRat(int64(time.Second), 1), s.rate).Float64()
+	lasts := l.duration() + time.Duration(min(interval, float64(l.duration())))
+	clock := t.world.Clock
+	ends := clock.FromWall(clock.Wall().Add(t.config.RequestTimeout)).Add(lasts)
+	o.until = clock.ToWall(clock.Now().Add(l.duration()))
+	intent := Intent{
+		Call: t.ledger.newCall(), Kind: l.kind, Node: at.node, Handle: o.handle, Experiment: l.experiment, Batch: &batch, Share: &at.share,
+		Keys: &[2]int{s.from, s.to}, TPS: decimalText(s.rate), Ends: &ends,
+	}
+	return t.send(intent, func(before itn.Before) (string, error) { return send(ctx, o, before) }, func(s *Settled) {
+		if s.Result == resultDone {
+			closer := clock.Now().Add(lasts)
+			s.Ends = &closer
+		}
+	})
+}
+
+// verdictOf says what a result means for a share.
+func verdictOf(s Settled) verdict {
+	switch s.Result {
+	case resultDone, resultAccepted:
+		return carried
+	case resultUnknown:
+		return unknown
+	default:
+		return refused
+	}
+}
+
+// hopelessError is a failure that would be the same on every node.
+type hopelessError struct{ err error }
+
+func (e *hopelessError) Error() string { return e.err.Error() }
+func (e *hopelessError) Unwrap() error { return e.err }
+
+// hopeless returns the error if it ends the step at once: a refusal that every node would repeat, a record that cannot be written, the
+// end of the run. Other failures are logged: the share goes to another node.
+func (t *task) hopeless(ctx context.Context, at attempt, err error) error {
+	var refusal *itn.RefusedError
+	var always *hopelessError
+	var internal *internalError
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil, errors.Is(err, errRecord), errors.As(err, &always), errors.As(err, &internal), errors.As(err, &refusal) && refusal.Everywhere():
+		return err
+	}
+	t.log.Warn("the node does not carry its share", zap.String("node", at.node), zap.Error(err))
+	return nil
+}
+
+// giveOut gives out the receipts and participants.
+func (t *task) giveOut(attempts []attempt, settled []Settled) error {
+	var receipts []Receipt
+	var participants []string
+	for i, s := range settled {
+		if verdictOf(s) != carried {
+			continue
+		}
+		if s.Handle != "" {
+			receipts = append(receipts, Receipt{attempts[i].node, s.Handle})
+		}
+		participants = append(participants, attempts[i].node)
+	}
+	return errors.Join(outputList(t, "receipt", receipts), outputList(t, "participant", participants))
+}
+
+// judge compares the placed rate with the asked one.
+func (t *task) judge(l load, a *allotment, settled []Settled, failed error) error {
+	placed := a.rate(a.placed)
+	report := struct {
+		Asked    string `json:"asked"`
+		Placed   string `json:"placed"`
+		Unknown  string `json:"unknown,omitempty"`
+		Unplaced string `json:"unplaced,omitempty"`
+		Nodes    int    `json:"nodes"`
+	}{Asked: decimalText(l.rate), Placed: decimalText(placed), Nodes: len(a.carries)}
+	if len(a.lost) > 0 {
+		report.Unknown = decimalText(a.rate(a.lost))
+	}
+	if len(a.open) > 0 {
+		report.Unplaced = decimalText(a.rate(a.open))
+	}
+	if err := t.note(linePlaced, report); err != nil {
+		return errors.Join(failed, err)
+	}
+	t.log.Info("load placed", zap.String("tps", report.Placed), zap.String("of", report.Asked), zap.Int("nodes", report.Nodes))
+	for _, s := range settled {
+		switch s.Result {
+		case resultAccepted:
+			t.log.Warn("load runs without a known handle, it cannot be stopped and ends by itself", zap.String("why", s.Message))
+		case resultUnknown:
+			t.log.Warn("nobody knows whether load runs; its keys are not used again", zap.String("why", s.Message))
+		}
+	}
+	least := new(big.Rat).Mul(l.rate, l.minPlaced)
+	switch {
+	case failed != nil:
+		return failed
+	case placed.Sign() == 0:
+		return fmt.Errorf("no node carries any of the load of %s tps", report.Asked)
+	case placed.Cmp(least) < 0:
+		return fmt.Errorf("only %s of %s tps could be placed, and at least %s tps must be (minPlaced)", report.Placed, report.Asked, decimalText(least))
+	}
+	return nil
+}

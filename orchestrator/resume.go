@@ -1,0 +1,158 @@
+package orchestrator
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+
+	"provingground/dsl"
+	"provingground/orchestrator/record"
+)
+
+// Recorded is what the record of a run holds: enough to undo it or to continue it.
+type Recorded struct {
+	header header
+	ledger *ledger
+	lines  []record.Line
+	done   map[int]bool
+	keys   map[int]string // digest of the keys that a step loaded
+	until  map[int]string // until when a step waits
+	ended  *end
+	// Whole is how many bytes of the record are whole lines: behind them there may be one that was cut off.
+	Whole int64
+}
+
+// ReadRecord reads the record of a run from a record file or from what the run wrote to standard output.
+func ReadRecord(path string) (_ *Recorded, err error) {
+	file, err := os.Open(path) //nolint:gosec // the path is the caller's own argument
+	if err != nil {
+		return nil, fmt.Errorf("open the record: %w", err)
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	return readRecord(path, file)
+}
+
+func readRecord(name string, from io.Reader) (*Recorded, error) {
+	r := &Recorded{ledger: newLedger(), done: map[int]bool{}, keys: map[int]string{}, until: map[int]string{}}
+	headed := false
+	whole, err := record.Read(name, from, func(l record.Line) error {
+		r.lines = append(r.lines, l)
+		switch l.Name {
+		case lineRun:
+			headed = true
+			return json.Unmarshal(l.Value, &r.header) //nolint:wrapcheck // the reader says where
+		case lineDone:
+			r.done[l.Step] = true
+		case lineKeys:
+			return decodeInto(r.keys, l)
+		case lineUntil:
+			return decodeInto(r.until, l)
+		case lineEnd:
+			r.ended = &end{}
+			return json.Unmarshal(l.Value, r.ended) //nolint:wrapcheck // the reader says where
+		}
+		return r.ledger.take(l)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the record: %w", err)
+	}
+	if !headed {
+		return nil, fmt.Errorf("%s does not begin with the line %s: it is not the record of a run of this program", name, lineRun)
+	}
+	r.Whole = whole
+	return r, nil
+}
+
+// decodeInto keeps the text that a line of a step holds.
+func decodeInto(texts map[int]string, l record.Line) error {
+	var text string
+	if err := json.Unmarshal(l.Value, &text); err != nil {
+		return err //nolint:wrapcheck // the reader says where
+	}
+	texts[l.Step] = text
+	return nil
+}
+
+// errOther says that a record belongs to something else than what it should continue.
+var errOther = errors.New("refused")
+
+// Fits reports whether the record is of a run of this plan on this network. The error says what differs.
+func (r *Recorded) Fits(plan *Plan, config Config) error {
+	switch {
+	case r.header.Digest == "":
+		return fmt.Errorf("%w: the run read its script step by step, and such a run cannot be resumed", errOther)
+	case r.header.Digest != plan.digest:
+		return fmt.Errorf("%w: the record is of another script (%s)", errOther, r.header.Script)
+	}
+	return r.FitsNetwork(config)
+}
+
+// FitsNetwork reports whether the record is of a run on this network.
+func (r *Recorded) FitsNetwork(config Config) error {
+	if r.header.Network != config.Network() || !r.header.Genesis.Equal(config.Genesis) {
+		return fmt.Errorf("%w: the record is of another network (%s, genesis %s)", errOther, r.header.Network, r.header.Genesis)
+	}
+	return nil
+}
+
+// Ended reports whether the run had come to its end, and with what exit code.
+func (r *Recorded) Ended() (code int, ended bool) {
+	if r.ended == nil {
+		return 0, false
+	}
+	return r.ended.Code, true
+}
+
+// replay writes again what the record of the interrupted run holds, so that the record of this run is complete. Outputs of steps that
+// were not finished are left out: those steps give them out again.
+func (r *run) replay() error {
+	finished := func(l record.Line) bool { return !l.Output() || r.recorded.done[l.Step] }
+	var lines []record.Line
+	for _, l := range r.recorded.lines {
+		if !finished(l) || l.Name == lineFailed || l.Name == lineEnd {
+			continue
+		}
+		lines = append(lines, l)
+		if l.Output() {
+			r.outputs.add(outputKey{l.Step, l.Name}, l.Multi, l.Value)
+		}
+	}
+	if err := r.write(lines...); err != nil {
+		return err
+	}
+	return r.runLine(lineResumed, struct {
+		Version string `json:"version"`
+	}{r.options.Version})
+}
+
+// restore brings back what a finished step gave out and no record holds: keys are loaded again, and must be the same.
+func (r *run) restore(ctx context.Context, step *planStep) error {
+	sensitive := slices.ContainsFunc(step.action.Outputs, func(o dsl.Output) bool { return o.Sensitive })
+	if !sensitive {
+		return nil
+	}
+	a, err := step.resolve(r.outputs)
+	if err != nil {
+		return err
+	}
+	t := &task{run: r, step: step, args: a, log: r.log}
+	return t.reloadKeys(ctx, r.recorded.keys[step.Number])
+}
+
+// Stop undoes what a recorded run may have left behind. The result says what was undone and what remains; its code is CodeOK when nothing
+// does.
+func Stop(ctx context.Context, recorded *Recorded, config Config, world World, writer *record.Writer, options Options) Result {
+	r := newRun(config, world, writer, options)
+	r.ledger = recorded.ledger
+	var result Result
+	result.Undone, result.Remains = r.undo(ctx)
+	if len(result.Remains) > 0 {
+		result.Code = CodeRemains
+		result.Err = fmt.Errorf("%d calls may have left something behind that could not be undone", len(result.Remains))
+	}
+	return result
+}

@@ -1,0 +1,107 @@
+package simnet
+
+import (
+	"time"
+
+	"provingground/orchestrator/itn"
+)
+
+// internalLog is a daemon's bounded queue of internal-log entries (itn-graphql, section 6.1). It holds what happened, one event per
+// several entries, and spells the entries out only when they are read: a network of many nodes that nobody reads stays cheap.
+type internalLog struct {
+	tracer   *tracer
+	capacity int
+	events   []logEvent // oldest first; the first one may have entries that were dropped already
+	next     int        // ID of the next entry
+	first    int        // ID of the first retained entry
+	calls    int        // call numbers used so far
+}
+
+// logEvent is something that a daemon traces, with the entries first to first+count−1.
+type logEvent struct {
+	kind    logKind
+	first   int
+	count   int
+	call    int // number of its first call
+	at      time.Time
+	block   *block
+	command *command
+	reason  string // why a pool did not take the command
+}
+
+type logKind uint8
+
+const (
+	logStarted  logKind = iota // tracing begins
+	logReceived                // a block came by gossip
+	logFetched                 // a block that was missed came from a peer
+	logProduced                // a block was produced here
+	logDiff                    // a command came to the pool
+)
+
+func newInternalLog(capacity int, tracer *tracer) *internalLog {
+	return &internalLog{tracer: tracer, capacity: capacity, next: 1, first: 1}
+}
+
+// add appends an event's entries; the oldest ones beyond the capacity are lost.
+func (l *internalLog) add(e logEvent) {
+	e.first, e.count, e.call = l.next, l.tracer.size(e.kind), l.calls+1
+	l.next += e.count
+	l.calls += l.tracer.calls(e.kind)
+	l.events = append(l.events, e)
+	l.forget(l.next - 1 - l.capacity)
+}
+
+// forget drops the entries up to an ID.
+func (l *internalLog) forget(last int) {
+	if last < l.first {
+		return
+	}
+	l.first = min(last+1, l.next)
+	gone := 0
+	for gone < len(l.events) && l.events[gone].first+l.events[gone].count <= l.first {
+		gone++
+	}
+	if gone > 0 {
+		kept := copy(l.events, l.events[gone:])
+		clear(l.events[kept:])
+		l.events = l.events[:kept]
+	}
+}
+
+// last returns the ID of the newest entry, 0 before the first one.
+func (l *internalLog) last() int { return l.next - 1 }
+
+// from returns the retained entries with an ID of at least start.
+func (l *internalLog) from(n *Network, node *node, start int) []itn.Log {
+	start = max(start, l.first)
+	var logs []itn.Log
+	for _, e := range l.events {
+		if e.first+e.count <= start {
+			continue
+		}
+		for i, entry := range l.tracer.entries(n, node, e) {
+			if entry.ID = e.first + i; entry.ID >= start && !n.logDropped(node, entry.ID) {
+				logs = append(logs, entry)
+			}
+		}
+	}
+	return logs
+}
+
+// flush removes the entries up to an ID and returns how many there were.
+func (l *internalLog) flush(end int) int {
+	before := l.first
+	l.forget(min(end, l.last()))
+	return l.first - before
+}
+
+// logDropped reports whether the fault drop-logs took an entry.
+func (n *Network) logDropped(node *node, id int) bool {
+	for _, fault := range n.faults.armed {
+		if fault.Kind == FaultDropLogs && (fault.Node == "" || fault.Node == node.host) && n.slotOf(n.now) >= fault.Slot {
+			return mix(n.opts.Seed, purposeDropLog, hashText(node.host), uint64(id))%100 < uint64(fault.Percent) //nolint:gosec // not negative
+		}
+	}
+	return false
+}

@@ -1,0 +1,157 @@
+package simnet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+	"syscall"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+)
+
+// ports are the network's open TCP ports. One HTTP server serves them all: a request is for the node whose address its connection came to.
+// A node that is down has no port, so that connections to it are refused by the kernel, as real ones are.
+type ports struct {
+	net     *Network
+	server  *http.Server
+	bind    func(address string) (net.Listener, error)
+	serve   errgroup.Group
+	running sync.RWMutex // read-locked by each request under way
+
+	mu        sync.Mutex
+	listeners map[string]net.Listener          // by address
+	conns     map[string]map[net.Conn]struct{} // open connections by local address
+	closed    bool
+}
+
+// nodeKey is where a connection's context holds its local address.
+type nodeKey struct{}
+
+// Listen opens the network's ports: each running node's ITN port on its own loopback address, and the online list's unless reports go to a
+// service. They are closed by Stop. It needs a wall or scaled clock, and a system on which all of 127.0.0.0/8 is this machine, as on Linux.
+func (n *Network) Listen(ctx context.Context) error {
+	p := &ports{net: n, listeners: make(map[string]net.Listener), conns: make(map[string]map[net.Conn]struct{})}
+	p.bind = func(address string) (net.Listener, error) {
+		var config net.ListenConfig
+		return config.Listen(context.WithoutCancel(ctx), "tcp", address) // nodes come back long after ctx has ended
+	}
+	p.server = &http.Server{
+		Handler:           http.HandlerFunc(p.dispatch),
+		ReadHeaderTimeout: 30 * time.Second,
+		IdleTimeout:       5 * time.Minute,
+		ErrorLog:          zap.NewStdLog(n.log.Named("http")),
+		ConnState:         p.track,
+		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
+			return context.WithValue(ctx, nodeKey{}, conn.LocalAddr().String())
+		},
+	}
+	var err error
+	n.do(func() {
+		if !n.started || n.stopped || n.ports != nil {
+			err = errors.New("simulated network: it is not running, or listens already")
+			return
+		}
+		if n.opts.UptimeURL == "" {
+			err = p.listen(n.listAddress())
+		}
+		for _, node := range n.nodes {
+			if err == nil && node.listening() {
+				err = p.listen(node.address)
+			}
+		}
+		if err == nil {
+			n.ports = p
+		}
+	})
+	if err != nil {
+		return errors.Join(err, p.shutdown())
+	}
+	return nil
+}
+
+// listen opens one port.
+func (p *ports) listen(address string) error {
+	listener, err := p.bind(address)
+	if err != nil {
+		if errors.Is(err, syscall.EADDRINUSE) {
+			return fmt.Errorf("%w: another program, perhaps another simulated network, uses the port; choose another one", err)
+		}
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return listener.Close()
+	}
+	p.listeners[address] = listener
+	p.serve.Go(func() error {
+		if err := p.server.Serve(listener); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
+			return fmt.Errorf("serving %s: %w", address, err)
+		}
+		return nil
+	})
+	return nil
+}
+
+// open opens the port of a node that came back.
+func (p *ports) open(node *node) error { return p.listen(node.address) }
+
+// close closes the port of a node that went down, and its connections.
+func (p *ports) close(node *node) {
+	p.mu.Lock()
+	listener := p.listeners[node.address]
+	delete(p.listeners, node.address)
+	conns := p.conns[node.address]
+	delete(p.conns, node.address)
+	p.mu.Unlock()
+	if listener != nil {
+		_ = listener.Close() // nothing is lost with it
+	}
+	for conn := range conns {
+		_ = conn.Close()
+	}
+}
+
+// track keeps the set of open connections.
+func (p *ports) track(conn net.Conn, state http.ConnState) {
+	address := conn.LocalAddr().String()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch state {
+	case http.StateNew:
+		if p.conns[address] == nil {
+			p.conns[address] = make(map[net.Conn]struct{})
+		}
+		p.conns[address][conn] = struct{}{}
+	case http.StateClosed, http.StateHijacked:
+		delete(p.conns[address], conn)
+	}
+}
+
+// dispatch hands a request to the node that it was sent to.
+func (p *ports) dispatch(w http.ResponseWriter, r *http.Request) {
+	p.running.RLock()
+	defer p.running.RUnlock()
+	address, _ := r.Context().Value(nodeKey{}).(string)
+	handler := p.net.find(address)
+	if handler == nil {
+		panic(http.ErrAbortHandler) // went down after the connection was made
+	}
+	handler.ServeHTTP(w, r)
+}
+
+// shutdown closes all ports, cuts off the requests under way, and waits for them.
+func (p *ports) shutdown() error {
+	p.mu.Lock()
+	p.closed = true
+	p.mu.Unlock()
+	err := p.server.Close()
+	p.running.Lock()
+	defer p.running.Unlock()
+	return errors.Join(err, p.serve.Wait())
+}

@@ -1,0 +1,303 @@
+package orchestrator
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+
+	"go.uber.org/zap"
+
+	"provingground/orchestrator/itn"
+	"provingground/orchestrator/record"
+)
+
+// task is one step while it runs: what an action sees of the run.
+type task struct {
+	*run
+	step *planStep
+	args args
+	log  *zap.Logger
+}
+
+// chance returns the stream of random choices that the run's seed and the step give; purpose tells several streams of a step apart.
+func (t *task) chance(purpose string) *rand.Rand {
+	return rand.New(rand.NewChaCha8(sha256.Sum256(fmt.Appendf(nil, "%d/%d/%s", t.seed, t.step.Number, purpose)))) //nolint:gosec // choices, not secrets
+}
+
+// line returns a line of the step's record.
+func (t *task) line(name string, multi bool, v any) (record.Line, error) {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return record.Line{}, fmt.Errorf("output %s: %w", name, err)
+	}
+	return record.Line{Time: t.world.Clock.Wall(), Step: t.step.Number, Action: t.step.Action, Name: name, Multi: multi, Value: text}, nil
+}
+
+// output gives out a single output.
+func (t *task) output(name string, v any) error {
+	line, err := t.line(name, false, v)
+	if err != nil {
+		return err
+	}
+	t.outputs.add(outputKey{t.step.Number, name}, false, line.Value)
+	return t.write(line)
+}
+
+// outputList gives out a list output: one line for each element.
+func outputList[T any](t *task, name string, elements []T) error {
+	lines := make([]record.Line, len(elements))
+	for i, e := range elements {
+		line, err := t.line(name, true, e)
+		if err != nil {
+			return err
+		}
+		t.outputs.add(outputKey{t.step.Number, name}, true, line.Value)
+		lines[i] = line
+	}
+	return t.write(lines...)
+}
+
+// secrets keeps the elements of a sensitive list output for references. They are not written anywhere.
+func (t *task) secrets(name string, elements []string) error {
+	for _, e := range elements {
+		text, err := json.Marshal(e)
+		if err != nil {
+			return fmt.Errorf("output %s: %w", name, err)
+		}
+		t.outputs.add(outputKey{t.step.Number, name}, true, text)
+	}
+	return nil
+}
+
+// note records something beside outputs, and lets the ledger know.
+func (t *task) note(name string, v any) error {
+	line, err := t.line(name, true, v)
+	if err != nil {
+		return err
+	}
+	if err := t.ledger.take(line); err != nil {
+		return err
+	}
+	return t.write(line)
+}
+
+// intend records a call before it is made, and returns once that is on disk. Without it no call is made.
+func (t *task) intend(i Intent) error {
+	if err := t.note(lineIntent, i); err != nil {
+		return err
+	}
+	if err := t.record.Flush(); err != nil {
+		return errors.Join(errRecord, err)
+	}
+	return nil
+}
+
+// each calls f for every item, many at once, and returns the errors, item by item. It stops starting calls when ctx ends; what it did not
+// start has the cause of that as its error.
+func each[T any](ctx context.Context, t *run, items []T, f func(ctx context.Context, i int, item T) error) []error {
+	errs := make([]error, len(items))
+	group, _ := t.world.Clock.Group(ctx, t.config.Concurrency)
+	for i, item := range items {
+		if ctx.Err() != nil {
+			errs[i] = context.Cause(ctx)
+			continue
+		}
+		group.Go(func() error {
+			errs[i] = guard(func() error { return f(ctx, i, item) })
+			return nil
+		})
+	}
+	_ = group.Wait() // each item has its own error
+	return errs
+}
+
+// internalError is a bug of this program that showed itself as a panic.
+type internalError struct{ cause any }
+
+func (e *internalError) Error() string { return fmt.Sprintf("error inside the program: %v", e.cause) }
+
+// guard turns a panic into an error, so that the run still cleans up.
+func guard(f func() error) (err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			err = &internalError{cause}
+		}
+	}()
+	return f()
+}
+
+// resultOf says what became of a call from the error of its client.
+func resultOf(err error, sent bool) Settled {
+	if err == nil {
+		return Settled{Result: resultDone}
+	}
+	s := Settled{Result: resultUnknown, Message: err.Error()}
+	var lost *itn.LostReplyError
+	var notSent *itn.NotSentError
+	var refused *itn.RefusedError
+	var unauthorized *itn.UnauthorizedError
+	var sequencing *itn.SequencingError
+	switch {
+	case errors.As(err, &lost):
+		switch lost.Outcome {
+		case itn.NotAccepted:
+			s.Result = resultNot
+		case itn.Accepted:
+			s.Result = resultAccepted
+		case itn.Gone:
+			s.Result = resultGone
+		case itn.Unknown:
+		}
+	case errors.As(err, &refused), errors.As(err, &unauthorized), errors.As(err, &sequencing):
+		s.Result = resultRefused
+	case errors.As(err, &notSent), !sent:
+		s.Result = resultNotSent
+	}
+	return s
+}
+
+// settle records what became of a call.
+func (t *task) settle(s Settled) error {
+	s.Message = t.world.Mask(s.Message)
+	return t.note(lineSettled, s)
+}
+
+// sequenced makes a call to a node that leaves something behind: it records the intent right before each sending, and what became of it.
+// Where an interrupted run was about to make this call, that is looked at first: what was done is not done again.
+//
+// send makes the call and returns the handle of load, or "".
+func (t *task) sequenced(ctx context.Context, intent Intent, send func(before itn.Before) (string, error)) (Settled, error) {
+	if e, ok := t.earlier(intent); ok {
+		s, err := t.decide(ctx, e)
+		if err != nil {
+			return s, err
+		}
+		if s.Result == resultDone || s.Result == resultAccepted || s.Result == resultUnknown {
+			return s, nil
+		}
+	}
+	intent.Call = t.ledger.newCall()
+	return t.send(intent, send, func(*Settled) {})
+}
+
+// send makes a call to a node, with its intent and its result recorded. complete adds what the caller knows to the result.
+func (t *task) send(intent Intent, send func(before itn.Before) (string, error), complete func(*Settled)) (Settled, error) {
+	sent := false
+	handle, err := send(func(a itn.Attempt) error {
+		intent.ServerUUID, intent.SequenceNumber = a.ServerUUID, &a.SequenceNumber
+		sent = true
+		return t.intend(intent)
+	})
+	s := resultOf(err, sent)
+	s.Call, s.Handle = intent.Call, handle
+	complete(&s)
+	if sent {
+		err = errors.Join(err, t.settle(s))
+	}
+	return s, err
+}
+
+// external makes a call that goes to a program and not to a node; otherwise as sequenced does.
+func (t *task) external(intent Intent, do func() (Settled, error)) (Settled, error) {
+	intent.Call = t.ledger.newCall()
+	if err := t.intend(intent); err != nil {
+		return Settled{Call: intent.Call, Result: resultNotSent}, err
+	}
+	s, err := do()
+	s.Call = intent.Call
+	return s, errors.Join(err, t.settle(s))
+}
+
+// earlier returns the call that an interrupted run made, or was about to make, in place of this one.
+func (t *task) earlier(intent Intent) (entry, bool) {
+	if !t.resumed {
+		return entry{}, false
+	}
+	calls := t.ledger.ofStep(t.step.Number)
+	slices.Reverse(calls) // the latest attempt counts
+	for _, e := range calls {
+		if e.intent.Kind == intent.Kind && e.intent.Node == intent.Node && equal(e.intent.Index, intent.Index) && equal(e.intent.Share, intent.Share) {
+			return e, true
+		}
+	}
+	return entry{}, false
+}
+
+func equal(a, b *int) bool { return a == b || a != nil && b != nil && *a == *b }
+
+// decide finds out what became of a call whose result is not recorded, and records it.
+func (t *task) decide(ctx context.Context, e entry) (Settled, error) {
+	if e.settled != nil && e.settled.Result != resultUnknown {
+		return *e.settled, nil
+	}
+	s := decide(ctx, t.run, e)
+	return s, t.settle(s)
+}
+
+// decide asks the node what became of a request whose reply nobody has.
+func decide(ctx context.Context, r *run, e entry) Settled {
+	s := Settled{Call: e.intent.Call, Result: resultUnknown}
+	at, ok := e.attempt()
+	if !ok {
+		s.Result = resultNotSent
+		return s
+	}
+	client := r.nodes.at(e.intent.Node).client
+	outcome, err := client.Decide(ctx, at)
+	if err != nil {
+		s.Message = err.Error()
+	}
+	switch outcome {
+	case itn.NotAccepted:
+		s.Result = resultNot
+	case itn.Gone:
+		s.Result = resultGone
+		if e.intent.Kind == kindStopDaemon { // the daemon is another one: it has stopped
+			s.Result = resultDone
+		}
+	case itn.Accepted:
+		s.Result = resultAccepted
+		switch {
+		case !e.intent.Kind.load() && e.intent.Kind != kindAccounts:
+			s.Result = resultDone
+		case e.intent.Handle != "": // the node lists what runs
+			handles, err := client.ScheduledTransactions(ctx)
+			switch {
+			case err != nil:
+				s.Message = err.Error()
+			case slices.Contains(handles, e.intent.Handle):
+				s.Result, s.Handle = resultDone, e.intent.Handle
+			default:
+				s.Result, s.Message = resultRefused, "the node does not list it"
+			}
+		}
+	case itn.Unknown:
+	}
+	return s
+}
+
+// failures joins the errors of single nodes. Nothing failed: nil.
+func failures(errs []error) error { return errors.Join(errs...) }
+
+// allFailed reports whether there were items and every one of them failed.
+func allFailed(errs []error) bool {
+	return len(errs) > 0 && !slices.Contains(errs, nil)
+}
+
+// warnEach logs the errors of single nodes, which do not fail the step.
+func (t *task) warnEach(message string, addresses []string, errs []error) {
+	for i, err := range errs {
+		if err != nil {
+			t.log.Warn(message, zap.String("node", addresses[i]), zap.Error(err))
+		}
+	}
+}
+
+// errAllFailed is what a step fails with that bears failures of single nodes, when every node failed.
+func (t *task) errAllFailed(what string, errs []error) error {
+	return fmt.Errorf("%s on none of %d nodes: %w", what, len(errs), failures(errs))
+}

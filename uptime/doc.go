@@ -1,0 +1,13 @@
+// Package uptime knows which nodes of a network reported lately, and where to reach their ITN port.
+//
+// A node submits a signed report every few slots to an uptime service (uptime, sections 1 and 2). The service either answers with
+// the list of nodes that it heard of, or stores each submission in S3; accordingly there are two sources of [Node] values:
+//
+//   - [OnlineList] asks the service's GET /v1/online (uptime, section 5).
+//   - [Submissions] lists and reads the objects of the last minutes (uptime, section 6.1).
+//
+// Both return each node once, sorted, and either the whole answer or an error. A [*ListError] tells what may pass from what will
+// not, so that the caller decides how long to go on asking: neither source waits or tries again.
+//
+// Where a node is reached is a separate question: port-forwarded networks encode it in the control port ([Overrides.Address]).
+package uptime
