@@ -14,9 +14,10 @@ import (
 // However it is printed or marshalled it shows the mask "EK…(masked)"; only Base58 reveals it. The zero value is no key: it has no
 // text, its public key is the zero PublicKey, and what it signs does not verify. Safe for concurrent use.
 type PrivateKey struct {
-	// scalar holds the number, least significant byte first. It is a handle because package fmt prints the fields of a struct
-	// that holds a key in an unexported field without asking the key: of a handle it prints an address.
-	scalar unique.Handle[[32]byte]
+	// secret holds the 32 bytes of the number, least significant first. It is a handle of a string because, where a key is in an
+	// unexported field, package fmt prints what is in the key without asking it. Of this it prints an address: it looks through
+	// some pointers, but never through one to a string.
+	secret unique.Handle[string]
 	public PublicKey
 }
 
@@ -68,14 +69,11 @@ func privateKeyFromPayload(payload []byte) (PrivateKey, error) {
 		return PrivateKey{}, errors.New("the number is 0 or not below the order of the curve")
 	}
 	point, _ := pallas.BaseMult(k).Affine() // never the neutral point, because k is not 0
-	return PrivateKey{scalar: unique.Make(scalar), public: PublicKey{point}}, nil
+	return PrivateKey{secret: unique.Make(string(scalar[:])), public: PublicKey{point}}, nil
 }
 
 // payload gives what privateKeyFromPayload reads. The key must not be the zero value.
-func (k PrivateKey) payload() []byte {
-	scalar := k.scalar.Value()
-	return append([]byte{1}, scalar[:]...)
-}
+func (k PrivateKey) payload() []byte { return append([]byte{1}, k.secret.Value()...) }
 
 // Base58 reveals the key: its text, "EK…". It is empty for the zero value.
 func (k PrivateKey) Base58() string {

@@ -59,13 +59,14 @@ func (k PrivateKey) Sign(network NetworkID, message []byte) Signature {
 	if k == (PrivateKey{}) {
 		return Signature{}
 	}
-	key, _ := pallas.FqFromBytes(k.scalar.Value()) // below q since the key was made
-	nonce := k.nonce(network, message)
+	scalar := [32]byte([]byte(k.secret.Value()))
+	nonce := k.public.nonce(scalar, network, message)
 	r, _ := pallas.BaseMult(nonce).Affine() // the neutral point only for the nonce 0, one in 2²⁵⁴
 	if r.Y.IsOdd() {
 		nonce = nonce.Neg()
 	}
 	e := challenge(network, k.public, r.X, message)
+	key, _ := pallas.FqFromBytes(scalar) // below q since the key was made
 	return Signature{rx: r.X, s: nonce.Add(e.Mul(key))}
 }
 
@@ -106,9 +107,9 @@ func messageElements(message []byte) []pallas.Fp {
 }
 
 // nonce derives the secret number of a signature from everything that goes into it.
-func (k PrivateKey) nonce(network NetworkID, message []byte) pallas.Fq {
+func (k PublicKey) nonce(scalar [32]byte, network NetworkID, message []byte) pallas.Fq {
 	const fieldBits = 255
-	x, y, scalar := k.public.point.X.Bytes(), k.public.point.Y.Bytes(), k.scalar.Value()
+	x, y := k.point.X.Bytes(), k.point.Y.Bytes()
 	var bits bitString
 	bits.append(x[:], 0, fieldBits)
 	bits.append(y[:], 0, fieldBits)

@@ -293,3 +293,27 @@ func (n *Network) portChanged(node *node) {
 
 // Nodes returns the addresses (HOST:PORT) of all nodes, whether they run or not. The first ones are the producers.
 func (n *Network) Nodes() []string { return n.addresses() }
+
+// Submitters returns the public keys under which the nodes report to an uptime service, in the order of Nodes.
+func (n *Network) Submitters() []mina.PublicKey {
+	keys := make([]mina.PublicKey, 0, len(n.nodes))
+	for _, node := range n.nodes {
+		keys = append(keys, node.key.PublicKey())
+	}
+	return keys
+}
+
+// Genesis returns the network time at which slot 0 began.
+func (n *Network) Genesis() time.Time { return n.opts.Genesis }
+
+// Slot returns the length of a slot in network time.
+func (n *Network) Slot() time.Duration { return n.opts.Slot }
+
+// Hosts returns the IP addresses of all nodes, in the order of Nodes.
+func (n *Network) Hosts() []string {
+	hosts := make([]string, 0, len(n.nodes))
+	for _, node := range n.nodes {
+		hosts = append(hosts, node.host)
+	}
+	return hosts
+}

@@ -52,7 +52,7 @@ type Options struct {
 	BlockCapacity int
 	// PoolSize is the number of commands that a node's pool holds; 3,000 by default.
 	PoolSize int
-	// MinFee is the least fee that a pool takes, in nanomina; 0.001 MINA by default.
+	// MinFee is the least fee that a pool takes, in nanomina; DefaultMinFee by default.
 	MinFee mina.Nanomina
 
 	// RestartAfter is the network time until a stopped node returns: 2 slots by default, never when negative.
@@ -78,8 +78,17 @@ type Options struct {
 	Logger *zap.Logger
 }
 
+// DefaultMinFee is the least fee that pools take, as on Mina's networks: 0.001 MINA.
+const DefaultMinFee mina.Nanomina = 1_000_000
+
 // maxNodes keeps a mistyped number of nodes from taking the machine's memory.
 const maxNodes = 10_000
+
+// Check reports everything that is wrong with the options, as New does.
+func (o Options) Check() error {
+	_, err := o.resolve()
+	return err
+}
 
 // resolve checks the options and fills in the defaults.
 func (o Options) resolve() (Options, error) {
@@ -91,7 +100,7 @@ func (o Options) resolve() (Options, error) {
 	o.MaxLogs = cmp.Or(o.MaxLogs, 500)
 	o.BlockCapacity = cmp.Or(o.BlockCapacity, 128)
 	o.PoolSize = cmp.Or(o.PoolSize, 3000)
-	o.MinFee = cmp.Or(o.MinFee, 1_000_000)
+	o.MinFee = cmp.Or(o.MinFee, DefaultMinFee)
 	o.RestartAfter = cmp.Or(o.RestartAfter, 2*o.Slot)
 	o.RestartAfterClean = cmp.Or(o.RestartAfterClean, 10*o.Slot)
 	o.Logger = cmp.Or(o.Logger, zap.NewNop())
@@ -114,6 +123,7 @@ func (o Options) validate() error {
 	check(o.Producers >= 0 && o.Producers <= max(o.Nodes, 0), "%d producers of %d nodes", o.Producers, o.Nodes)
 	check(o.Old >= 0 && o.Old <= max(o.Nodes, 0), "%d old nodes of %d", o.Old, o.Nodes)
 	check(o.Slot >= 36*time.Millisecond && o.Slot <= 24*time.Hour, "a slot of %v: give 36ms to 24h", o.Slot)
+	check(o.Slot%time.Millisecond == 0, "a slot of %v: give whole milliseconds", o.Slot)
 	check(o.Latency > 0, "a latency of %v: give one above 0", o.Latency)
 	check(o.MaxLogs > 0, "an internal log of %d entries: give at least 1", o.MaxLogs)
 	check(o.BlockCapacity > 0, "a block capacity of %d commands: give at least 1", o.BlockCapacity)

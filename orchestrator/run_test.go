@@ -1,0 +1,30 @@
+package orchestrator_test
+
+import (
+	"testing"
+
+	"provingground/orchestrator"
+)
+
+func TestThinnestWholePath(t *testing.T) {
+	n := newNetwork(t, nil)
+	e := n.run(`
+"find, fund, load"
+{"action":"fund-keys","params":{"amount":100000000000,"fee":1000000000,"prefix":"./keys/pay/key","num":4,"privkeys":["private-keys/key-0"]}}
+{"action":"discovery","params":{}}
+{"action":"load-keys","params":{"dir":"./keys/pay"}}
+{"action":"payments","params":{"experimentName":"thin","tps":0.1,"minTps":0.01,"durationMin":20,"minFee":100000000,"maxFee":200000000,"amount":1000,
+ "receiver":"B62qiy32p8kAKnny8ZFwoMhYpBppM1DWVCqAPBYNcXnsAHhnfAAuXgg",
+ "feePayers":{"type":"output","step":-1,"name":"key"},"nodes":{"type":"output","step":-2,"name":"participant"}}}
+{"action":"wait","params":{"min":1}}
+{"action":"stop","params":{"receipts":{"type":"output","step":-2,"name":"receipt"}}}
+`).mustEnd(t, orchestrator.CodeOK)
+	if got := len(e.outputs(t, 3, "receipt")); got != 4 {
+		t.Errorf("%d receipts, want one for each of 4 keys' nodes\n%s", got, e.out)
+	}
+	if running := n.History().Running(); len(running) > 0 {
+		t.Errorf("still running: %v", running)
+	}
+	t.Log(e.out)
+	t.Log(e.log)
+}
