@@ -60,7 +60,7 @@ func (k PrivateKey) Sign(network NetworkID, message []byte) Signature {
 		return Signature{}
 	}
 	scalar := [32]byte([]byte(k.secret.Value()))
-	nonce := k.public.nonce(scalar, network, message)
+	nonce := deriveNonce(network, k.public, scalar, message)
 	r, _ := pallas.BaseMult(nonce).Affine() // the neutral point only for the nonce 0, one in 2²⁵⁴
 	if r.Y.IsOdd() {
 		nonce = nonce.Neg()
@@ -106,10 +106,10 @@ func messageElements(message []byte) []pallas.Fp {
 	return elements
 }
 
-// nonce derives the secret number of a signature from everything that goes into it.
-func (k PublicKey) nonce(scalar [32]byte, network NetworkID, message []byte) pallas.Fq {
+// deriveNonce makes the secret number of a signature from everything that goes into it.
+func deriveNonce(network NetworkID, public PublicKey, scalar [32]byte, message []byte) pallas.Fq {
 	const fieldBits = 255
-	x, y := k.point.X.Bytes(), k.point.Y.Bytes()
+	x, y := public.point.X.Bytes(), public.point.Y.Bytes()
 	var bits bitString
 	bits.append(x[:], 0, fieldBits)
 	bits.append(y[:], 0, fieldBits)

@@ -73,7 +73,7 @@ func (c *Client) decide(ctx context.Context, attempt Attempt) (Outcome, error) {
 	var failure error // of the latest try
 	for try := range decideTries {
 		if try > 0 {
-			if err := wait(ctx, decidePause<<(try-1)); err != nil {
+			if err := wait(ctx, decidePause); err != nil {
 				return Unknown, then(failure, err)
 			}
 		}

@@ -266,3 +266,36 @@ func facts[F simnet.Fact](h simnet.History) []F {
 }
 
 var errAny = errors.New("any error")
+
+func decode(t testing.TB, text json.RawMessage, into any) {
+	t.Helper()
+	if err := json.Unmarshal(text, into); err != nil {
+		t.Fatalf("%s: %v", text, err)
+	}
+}
+
+const (
+	createAccounts = `mutation($input: CreateAccountsDetails!) { createAccounts(input: $input) { handle accounts { publicKey privateKey } } }`
+	updateGating   = `mutation($input: GatingUpdate!) { updateGating(input: $input) }`
+)
+
+// zkapps is the input of scheduleZkappCommands; change overrides fields.
+func zkapps(payers []mina.PrivateKey, change map[string]any) map[string]any {
+	input := map[string]any{
+		"feePayers": base58s(payers), "numZkappsToDeploy": 4, "numNewAccounts": 0, "tps": 0.5, "durationMin": 10, "memoPrefix": "zk-0-0",
+		"noPrecondition": false, "minBalanceChange": "0", "maxBalanceChange": "1000", "minNewZkappBalance": "1000000000",
+		"maxNewZkappBalance": "2000000000", "initBalance": "5000000000", "minFee": "1000000000", "maxFee": "2000000000",
+		"deploymentFee": "1000000000", "accountQueueSize": 3, "maxCost": false, "maxAccountUpdates": 2,
+	}
+	for field, value := range change {
+		input[field] = value
+	}
+	return map[string]any{"input": input}
+}
+
+// gating is the input of updateGating that isolates from everybody, or from nobody.
+func gating(isolate bool) map[string]any {
+	return map[string]any{"input": map[string]any{
+		"trustedPeers": []any{}, "bannedPeers": []any{}, "isolate": isolate, "cleanAddedPeers": false, "addedPeers": []any{},
+	}}
+}

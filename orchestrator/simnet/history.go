@@ -21,8 +21,9 @@ type Schedule struct {
 	Node     string // HOST:PORT
 	Accepted time.Time
 	ScheduleAccepted
-	Ended *ScheduleEnded // nil while it runs
-	Until time.Time      // when it ended; zero while it runs
+	Stopping time.Time      // when it was first told to stop, which it does at its next tick; zero when it was not
+	Ended    *ScheduleEnded // nil while it runs
+	Until    time.Time      // when it ended; zero while it runs
 }
 
 // Schedules returns every schedule that was ever accepted, in the order of acceptance.
@@ -34,6 +35,10 @@ func (h History) Schedules() []Schedule {
 		case ScheduleAccepted:
 			running[[2]string{entry.Node, fact.Handle}] = len(schedules)
 			schedules = append(schedules, Schedule{Node: entry.Node, Accepted: entry.Time, ScheduleAccepted: fact})
+		case StopRequested:
+			if at, ok := running[[2]string{entry.Node, fact.Handle}]; ok && schedules[at].Stopping.IsZero() {
+				schedules[at].Stopping = entry.Time
+			}
 		case ScheduleEnded:
 			if at, ok := running[[2]string{entry.Node, fact.Handle}]; ok {
 				schedules[at].Ended, schedules[at].Until = &fact, entry.Time
@@ -47,6 +52,11 @@ func (h History) Schedules() []Schedule {
 // Running returns the schedules that have not ended.
 func (h History) Running() []Schedule {
 	return slices.DeleteFunc(h.Schedules(), func(s Schedule) bool { return s.Ended != nil })
+}
+
+// Unstopped returns the schedules that have not ended and were not told to stop either.
+func (h History) Unstopped() []Schedule {
+	return slices.DeleteFunc(h.Running(), func(s Schedule) bool { return !s.Stopping.IsZero() })
 }
 
 // Overlap is a sender key that two schedules used at the same time, which makes their nonces clash.

@@ -2,6 +2,7 @@ package simnet
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"time"
 
@@ -63,10 +64,10 @@ func (n *Network) newSchedule(d *daemon, handle *string, prefix string, tps floa
 // one that is no rate at all; either kills the schedule at its second tick.
 func tickInterval(tps float64) time.Duration {
 	milliseconds := 1000 / tps
-	if !(milliseconds >= 1) { // false for NaN as well
+	if !(milliseconds >= 1) || math.IsInf(milliseconds, 0) { // NaN is not at least 1 either
 		return 0
 	}
-	return time.Duration(min(milliseconds, 1e12)) * time.Millisecond
+	return time.Duration(min(milliseconds, 1e12)) * time.Millisecond // beyond 30 years all rates are alike
 }
 
 // minutes converts without overflow. A century is for ever.

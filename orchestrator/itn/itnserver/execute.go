@@ -173,14 +173,17 @@ func (e execution) fields(typeName string, selection ast.SelectionSet, inside []
 func (e execution) write(out *bytes.Buffer, resolved any, selection ast.SelectionSet) error {
 	switch resolved := resolved.(type) {
 	case object:
-		return e.writeObject(out, resolved, selection)
+		return e.writeObject(out, resolved, e.fields(resolved.typeName, selection, nil))
 	case []object:
+		var fields []*ast.Field // the same for all
 		out.WriteByte('[')
 		for i, item := range resolved {
-			if i > 0 {
+			if i == 0 {
+				fields = e.fields(item.typeName, selection, nil)
+			} else {
 				out.WriteByte(',')
 			}
-			if err := e.writeObject(out, item, selection); err != nil {
+			if err := e.writeObject(out, item, fields); err != nil {
 				return err
 			}
 		}
@@ -191,9 +194,9 @@ func (e execution) write(out *bytes.Buffer, resolved any, selection ast.Selectio
 	return nil
 }
 
-func (e execution) writeObject(out *bytes.Buffer, resolved object, selection ast.SelectionSet) error {
+func (e execution) writeObject(out *bytes.Buffer, resolved object, fields []*ast.Field) error {
 	out.WriteByte('{')
-	for i, field := range e.fields(resolved.typeName, selection, nil) {
+	for i, field := range fields {
 		if i > 0 {
 			out.WriteByte(',')
 		}

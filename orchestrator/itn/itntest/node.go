@@ -44,12 +44,13 @@ type Options struct {
 
 // Node is one fake node. Safe for concurrent use.
 type Node struct {
-	t        testing.TB
-	options  Options
-	key      itn.Key
-	schema   *ast.Schema
-	stub     *Stub
-	resolver itnserver.Resolver
+	t         testing.TB
+	options   Options
+	key       itn.Key
+	schema    *ast.Schema
+	documents *itnserver.Documents
+	stub      *Stub
+	resolver  itnserver.Resolver
 
 	mu     sync.Mutex
 	server *itnserver.Server
@@ -71,8 +72,12 @@ func New(t testing.TB, options Options) *Node {
 	if err != nil {
 		t.Fatalf("itntest: %v", err)
 	}
+	documents, err := itnserver.NewDocuments()
+	if err != nil {
+		t.Fatalf("itntest: %v", err)
+	}
 	n := &Node{
-		t: t, options: options, key: key, schema: loaded, stub: NewStub(), resolver: options.Resolver,
+		t: t, options: options, key: key, schema: loaded, documents: documents, stub: NewStub(), resolver: options.Resolver,
 		script: map[string][]Behaviour{},
 	}
 	if n.resolver == nil {
@@ -130,6 +135,7 @@ func (n *Node) Restart() {
 		ServerUUID: ServerUUID(n.runs),
 		Older:      n.options.Older,
 		Resolver:   n.resolver,
+		Documents:  n.documents,
 	})
 	if err != nil {
 		n.t.Errorf("itntest: %v", err)
