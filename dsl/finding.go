@@ -6,35 +6,33 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"regexp"
 	"slices"
 	"sort"
+	"strconv"
 	"strings"
 	"sync"
+	"unicode"
 	"unicode/utf8"
 )
 
-// Source is the text of one script. Safe for concurrent use.
+// Source is the text of one script, or of one item of a stream. Safe for concurrent use.
 type Source struct {
 	// Name is what places begin with: a file name, or "stdin".
 	Name string
 	// Text is the whole text.
 	Text []byte
 
-	lines func() []int // offset of each line's first byte
+	origin place // of the text in the stream that it is from; the zero value is the beginning
+	once   sync.Once
+	known  []place // the beginnings of the lines, and places within long lines
 }
+
+// place is a place in a text: an offset in bytes, its line and column.
+type place struct{ offset, line, column int }
 
 // NewSource returns the source of that name and text.
 func NewSource(name string, text []byte) *Source {
-	return &Source{Name: name, Text: text, lines: sync.OnceValue(func() []int {
-		starts := []int{0}
-		for i, b := range text {
-			if b == '\n' {
-				starts = append(starts, i+1)
-			}
-		}
-		return starts
-	})}
+	return &Source{Name: name, Text: text}
 }
 
 // Span is a stretch of a source: the bytes from Start up to, not including, End.
@@ -42,19 +40,43 @@ type Span struct{ Start, End int }
 
 // Place returns the line and the column of an offset, both from 1. A column counts characters.
 func (s *Source) Place(offset int) (line, column int) {
-	offset = min(max(offset, 0), len(s.Text))
-	starts := s.lines()
-	line = sort.SearchInts(starts, offset+1)
-	return line, utf8.RuneCount(s.Text[starts[line-1]:offset]) + 1
+	s.once.Do(s.index)
+	offset = min(max(offset, s.known[0].offset), len(s.Text))
+	i := sort.Search(len(s.known), func(i int) bool { return s.known[i].offset > offset })
+	near := s.known[i-1]
+	return near.line, near.column + utf8.RuneCount(s.Text[near.offset:offset])
 }
 
-func (s *Source) line(number int) string {
-	starts := s.lines()
-	end := len(s.Text)
-	if number < len(starts) {
-		end = starts[number] - 1
+// index finds the places from which columns are counted. A script may be one line of megabytes, so it is not from the lines' beginnings
+// alone.
+func (s *Source) index() {
+	const apart = 4096
+	at := s.origin
+	if at.line == 0 {
+		at = place{line: 1, column: 1}
+		if bytes.HasPrefix(s.Text, []byte(byteOrderMark)) {
+			at.offset = len(byteOrderMark)
+		}
 	}
-	return strings.TrimSuffix(string(s.Text[starts[number-1]:end]), "\r")
+	for {
+		s.known = append(s.known, at)
+		behind := s.Text[at.offset:]
+		behind = behind[:min(len(behind), apart)]
+		if i := bytes.IndexByte(behind, '\n'); i >= 0 {
+			at = place{at.offset + i + 1, at.line + 1, 1}
+			continue
+		}
+		if len(behind) < apart {
+			return
+		}
+		for range utf8.UTFMax - 1 { // not in the middle of a character
+			if r, _ := utf8.DecodeLastRune(behind); r != utf8.RuneError {
+				break
+			}
+			behind = behind[:len(behind)-1]
+		}
+		at = place{at.offset + len(behind), at.line, at.column + utf8.RuneCount(behind)}
+	}
 }
 
 // Severity tells an error, which stops the script from running, from a warning.
@@ -84,13 +106,13 @@ type Finding struct {
 	Hint     string // what to do, shown under the place; may be empty
 }
 
-// Error returns place and message on one line.
+func finding(source *Source, span Span, step int, hint, format string, args ...any) Finding {
+	return Finding{Source: source, Span: span, Step: step, Message: fmt.Sprintf(format, args...), Hint: hint}
+}
+
+// Error returns place, message and hint on one line.
 func (f Finding) Error() string {
-	text := fmt.Sprintf("%s: %s", f.place(), f.title())
-	if f.Hint != "" {
-		text += " (" + f.Hint + ")"
-	}
-	return text
+	return fmt.Sprintf("%s: %s%s", f.place(), f.title(), f.behind())
 }
 
 func (f Finding) place() string {
@@ -98,15 +120,31 @@ func (f Finding) place() string {
 	return fmt.Sprintf("%s:%d:%d", f.Source.Name, line, column)
 }
 
+// title is what the finding is about and what it says.
 func (f Finding) title() string {
-	text := f.Message
+	text := f.message()
 	if f.Severity == Warning {
 		text = "warning: " + text
 	}
-	if f.Step >= 0 {
-		text = fmt.Sprintf("step %d: %s", f.Step, text)
+	return f.about() + text
+}
+
+func (f Finding) about() string {
+	if f.Step < 0 {
+		return ""
 	}
-	return text
+	return fmt.Sprintf("step %d: ", f.Step)
+}
+
+// message is the message without the private key that somebody may have put in the place of a name.
+func (f Finding) message() string { return string(maskKeys([]byte(f.Message))) }
+
+// behind is the hint as it stands behind the message on one line.
+func (f Finding) behind() string {
+	if f.Hint == "" {
+		return ""
+	}
+	return " (" + f.Hint + ")"
 }
 
 // Findings are all findings about a script, in the order of their places.
@@ -153,25 +191,25 @@ func (fs Findings) Write(w io.Writer, format Format) error {
 				Severity  string `json:"severity"`
 				Message   string `json:"message"`
 				Hint      string `json:"hint,omitempty"`
-			}{f.Source.Name, line, column, endLine, endColumn, nil, f.Severity.String(), f.Message, f.Hint}
+			}{f.Source.Name, line, column, endLine, endColumn, nil, f.Severity.String(), f.message(), f.Hint}
 			if f.Step >= 0 {
 				record.Step = &f.Step
 			}
-			if err := json.NewEncoder(&out).Encode(record); err != nil {
+			encoder := json.NewEncoder(&out)
+			encoder.SetEscapeHTML(false)
+			if err := encoder.Encode(record); err != nil {
 				return fmt.Errorf("show a finding as JSON: %w", err)
 			}
 		case AsGitHub:
-			text := f.Message
-			if f.Hint != "" {
-				text += " (" + f.Hint + ")"
-			}
-			if f.Step >= 0 {
-				text = fmt.Sprintf("step %d: %s", f.Step, text)
-			}
 			fmt.Fprintf(&out, "::%s file=%s,line=%d,col=%d,endLine=%d,endColumn=%d::%s\n", f.Severity,
-				githubProperty(f.Source.Name), line, column, endLine, endColumn, githubText(text))
+				githubProperty(f.Source.Name), line, column, endLine, endColumn, githubText(f.about()+f.message()+f.behind()))
 		case AsText:
-			fmt.Fprintf(&out, "%s: %s\n%s", f.place(), f.title(), f.excerpt())
+			if len(f.Source.Text) == 0 { // there is no line to show
+				fmt.Fprintln(&out, f.Error())
+				continue
+			}
+			fmt.Fprintf(&out, "%s: %s\n", f.place(), f.title())
+			f.excerpt(&out)
 		default:
 			return fmt.Errorf("unknown format %q of findings: it is text, json or github", format)
 		}
@@ -186,41 +224,75 @@ func (fs Findings) Write(w io.Writer, format Format) error {
 const excerptWidth = 100
 
 // excerpt shows the line of the finding with a mark under its span, and the hint behind the mark.
-func (f Finding) excerpt() string {
-	number, column := f.Source.Place(f.Span.Start)
-	text := []rune(maskKeys(f.Source.line(number)))
-	for i, r := range text {
-		if r < ' ' || r == utf8.RuneError { // one character, one column
-			text[i] = ' '
+func (f Finding) excerpt(w io.Writer) {
+	number, _ := f.Source.Place(f.Span.Start)
+	line, mark, width := f.line()
+	left := 0
+	if mark > excerptWidth*2/3 && len(line) > excerptWidth {
+		left = mark - excerptWidth/3
+	}
+	right := min(len(line), left+excerptWidth)
+	shown := string(line[left:right])
+	mark -= left
+	width = max(1, min(width, right-left-mark))
+	if left > 0 {
+		shown = "… " + shown
+		mark += len([]rune("… "))
+	}
+	if right < len(line) {
+		shown += " …"
+	}
+	write := func(gutter, text string) { fmt.Fprintln(w, strings.TrimRight(fmt.Sprintf("%4s | %s", gutter, text), " ")) }
+	write(strconv.Itoa(number), shown)
+	write(strings.Repeat(" ", len(strconv.Itoa(number))), strings.Repeat(" ", mark)+strings.Repeat("^", width)+" "+f.Hint)
+}
+
+// line returns the characters around the span that stand on the line where it begins, and within them the index and the number of those
+// that belong to the span. Each takes one column. A line may have megabytes: of a long one it is as much as an excerpt can show, and
+// some more so that no key is cut in two and so not known.
+func (f Finding) line() (line []rune, mark, width int) {
+	const reach = excerptWidth + 64
+	text := f.Source.Text
+	start := min(max(f.Span.Start, f.Source.known[0].offset), len(text))
+	from, to := start, start
+	for n := 0; n < reach && from > f.Source.known[0].offset && text[from-1] != '\n'; n++ {
+		_, size := utf8.DecodeLastRune(text[:from])
+		from -= size
+	}
+	for n := 0; n < reach && to < len(text) && text[to] != '\n'; n++ {
+		_, size := utf8.DecodeRune(text[to:])
+		to += size
+	}
+	line = []rune(string(maskKeys(bytes.TrimSuffix(text[from:to], []byte("\r")))))
+	for i, r := range line {
+		if !unicode.IsPrint(r) {
+			line[i] = ' '
 		}
 	}
-	from := min(column-1, len(text))
-	width := min(utf8.RuneCount(f.Source.Text[min(f.Span.Start, len(f.Source.Text)):min(max(f.Span.End, f.Span.Start), len(f.Source.Text))]), len(text)-from)
-	left, dots := 0, ""
-	if len(text) > excerptWidth && from > excerptWidth*2/3 {
-		left, dots = from-excerptWidth/3, "… "
-	}
-	shown := text[left:min(len(text), left+excerptWidth)]
-	more := ""
-	if left+len(shown) < len(text) {
-		more = " …"
-	}
-	from -= left
-	width = max(1, min(width, len(shown)-from))
-	gutter := fmt.Sprintf("%4d", number)
-	hint := ""
-	if f.Hint != "" {
-		hint = " " + f.Hint
-	}
-	return fmt.Sprintf("%s | %s%s%s\n%s | %s%s%s\n", gutter, dots, string(shown), more,
-		strings.Repeat(" ", len(gutter)), strings.Repeat(" ", from+utf8.RuneCountInString(dots)), strings.Repeat("^", width), hint)
+	mark = min(utf8.RuneCount(text[from:start]), len(line))
+	return line, mark, utf8.RuneCount(text[start:max(start, min(f.Span.End, to))])
 }
 
 // maskKeys hides private keys that a script spells out, keeping the columns.
-func maskKeys(line string) string {
-	return regexp.MustCompile(`EK[1-9A-HJ-NP-Za-km-z]{20,}`).ReplaceAllStringFunc(line, func(key string) string {
-		return "EK" + strings.Repeat("*", len(key)-2)
-	})
+func maskKeys(text []byte) []byte {
+	const prefix, least = "EK", 20 // a key has 50 characters behind the EK; this many is a part of one, too
+	masked := bytes.Clone(text)
+	for at := 0; ; {
+		i := bytes.Index(masked[at:], []byte(prefix))
+		if i < 0 {
+			return masked
+		}
+		at += i + len(prefix)
+		end := at
+		for end < len(masked) && strings.IndexByte("123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz", masked[end]) >= 0 {
+			end++
+		}
+		if end-at >= least {
+			for ; at < end; at++ {
+				masked[at] = '*'
+			}
+		}
+	}
 }
 
 func githubText(s string) string {

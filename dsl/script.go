@@ -1,10 +1,13 @@
 package dsl
 
 import (
-	"encoding/json"
+	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
+	"math"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -29,6 +32,8 @@ type Step struct {
 	Action     string
 	ActionSpan Span
 	Args       []Arg
+
+	faults Findings // what was found wrong while it was read; the checker reports it
 }
 
 // Arg is one argument of a step: a literal or, where Ref is not nil, a reference.
@@ -36,10 +41,11 @@ type Arg struct {
 	Name     string
 	NameSpan Span
 	Value    Value // as written; of a reference the object that spells it
-	Ref      *Ref
+	Ref      *Ref  // also nil for an object that spells no reference, which the checker reports
 }
 
-// Arg returns the argument of that name, and whether the step has it. Names are compared as [Value.Field] compares keys.
+// Arg returns the argument of that name, and whether the step has it. Where no name matches exactly its case is ignored, as the existing
+// tool's decoder does.
 func (s *Step) Arg(name string) (Arg, bool) {
 	for _, a := range s.Args {
 		if a.Name == name {
@@ -76,112 +82,149 @@ func (s *Script) Steps() []*Step {
 	return steps
 }
 
-// ReadJSON reads a whole JSON step stream. The error is a [Finding] (the reader stops at the first one) or the failure to read.
+// ReadJSON reads a whole JSON step stream. The error is a [Finding] (the reader stops at the first thing that it cannot read) or the
+// failure to read. What a script says wrongly in good JSON is found by the [Checker].
 func ReadJSON(name string, r io.Reader) (*Script, error) {
 	text, err := io.ReadAll(io.LimitReader(r, MaxBytes+1))
 	if err != nil {
 		return nil, fmt.Errorf("read script %s: %w", name, err)
 	}
-	source := NewSource(name, text)
 	if len(text) > MaxBytes {
-		return nil, Finding{Source: NewSource(name, nil), Step: -1, Message: fmt.Sprintf("the script is larger than %d MiB", MaxBytes>>20)}
+		return nil, tooLarge(name)
 	}
-	if language := otherSpelling(text); language >= 0 {
-		return nil, Finding{
-			Source: source, Span: Span{language, language + 1}, Step: -1,
-			Message: "this is no JSON step stream: that begins with {, a string or null", Hint: "the script language is not read yet",
-		}
+	script := &Script{Source: NewSource(name, text)}
+	reader := reader{source: script.Source, text: text, step: -1}
+	reader.skipByteOrderMark()
+	reader.space()
+	if err := reader.otherLanguage(); err != nil {
+		return nil, err
 	}
-	script := &Script{Source: source}
-	r2 := reader{source: source, text: text}
-	for {
-		r2.space()
-		if r2.at == len(text) {
-			return script, nil
-		}
-		item, err := r2.item(script.count())
+	for steps := 0; !reader.end(); reader.space() {
+		item, err := reader.item(steps)
 		if err != nil {
 			return nil, err
 		}
 		script.Items = append(script.Items, item)
-	}
-}
-
-// count is the number of steps so far.
-func (s *Script) count() int {
-	for i := len(s.Items) - 1; i >= 0; i-- {
-		if step := s.Items[i].Step; step != nil {
-			return step.Number + 1
+		if item.Step != nil {
+			steps++
 		}
 	}
-	return 0
+	return script, nil
 }
 
-// otherSpelling returns where a text begins that does not begin like a JSON step stream, or -1.
-func otherSpelling(text []byte) int {
-	for i, c := range text {
-		switch c {
-		case ' ', '\t', '\r', '\n':
-		case '{', '"', 'n', '[', 't', 'f', '-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9':
-			// A word in front of a quoted name is the script language; a JSON value that is no step is reported as such.
-			if c == 'n' || c == 't' || c == 'f' {
-				for _, word := range []string{"null", "true", "false"} {
-					if strings.HasPrefix(string(text[i:min(len(text), i+6)]), word) {
-						return -1
-					}
-				}
-				return i
-			}
-			return -1
-		default:
-			return i
-		}
+func tooLarge(name string) Finding {
+	return finding(NewSource(name, nil), Span{}, -1, "", "the script is larger than %d MiB", MaxBytes>>20)
+}
+
+// otherLanguage refuses a text that does not begin like JSON at all: with a word or a sign, as the script language does.
+func (r *reader) otherLanguage() error {
+	if r.end() || strings.IndexByte(`{["-0123456789`, r.text[r.at]) >= 0 {
+		return nil
 	}
-	return -1
+	start := r.at
+	_, _, err := r.word()
+	end := max(r.at, start+1)
+	r.at = start
+	if err == nil { // null, or what is JSON and yet no step
+		return nil
+	}
+	return r.fail(start, end, "scripts in the script language are not read yet", `this is no JSON step stream, which begins with {, a string or null`)
 }
 
-// Stream reads a JSON step stream one item at a time, as a script arrives that somebody pipes in live.
+// Stream reads a JSON step stream one item at a time, as a script arrives that somebody pipes in live. Not safe for concurrent use.
 type Stream struct {
-	name    string
-	decoder *json.Decoder
-	steps   int
+	name   string
+	from   *bufio.Reader
+	reader reader
+	origin place // of the reader's text in the stream
+	size   int   // bytes that have come so far
+	steps  int
+	err    error
 }
 
 // NewStream returns a stream that reads from r.
 func NewStream(name string, r io.Reader) *Stream {
-	return &Stream{name: name, decoder: json.NewDecoder(io.LimitReader(r, MaxBytes))}
+	s := &Stream{name: name, from: bufio.NewReader(r)}
+	s.reader = reader{step: -1, more: s.readOn}
+	return s
 }
 
-// Next returns the next item and the source that its places are in, or io.EOF at the stream's end. Other errors are a [Finding], after
-// which the stream cannot be read further, or the failure to read. A place's line is counted within the item.
+// Next returns the next item and the source that its places are in, or io.EOF at the stream's end. It waits for no more of the stream than
+// the item. Other errors are a [Finding] or the failure to read. After an error Next returns the same again.
+//
+// Offsets are counted from the beginning of the item, which is all the text that its source has; lines and columns from the beginning of
+// the stream.
 func (s *Stream) Next() (Item, *Source, error) {
-	var text json.RawMessage
-	err := s.decoder.Decode(&text)
-	var syntax *json.SyntaxError
-	switch {
-	case errors.Is(err, io.EOF):
-		return Item{}, nil, io.EOF
-	case errors.As(err, &syntax), errors.Is(err, io.ErrUnexpectedEOF):
-		source := NewSource(s.name, nil)
-		return Item{}, source, Finding{Source: source, Step: s.steps, Message: fmt.Sprintf("broken JSON at byte %d of the stream: %v", s.decoder.InputOffset(), err)}
-	case err != nil:
-		return Item{}, nil, fmt.Errorf("read the next step of %s: %w", s.name, err)
+	if s.err != nil {
+		return Item{}, nil, s.err
 	}
-	source := NewSource(s.name, text)
-	r := reader{source: source, text: text}
+	item, source, err := s.next()
+	s.err = err
+	return item, source, err
+}
+
+func (s *Stream) next() (Item, *Source, error) {
+	r := &s.reader
+	if s.size == 0 {
+		r.skipByteOrderMark()
+	}
+	r.space()
+	s.forget()
+	if r.end() {
+		if errors.Is(r.broken, io.EOF) {
+			return Item{}, nil, io.EOF
+		}
+		return Item{}, nil, r.broken
+	}
+	source := &Source{Name: s.name, origin: s.origin}
+	r.source = source
 	item, err := r.item(s.steps)
 	if err != nil {
+		source.Text = r.text
 		return Item{}, source, err
 	}
+	source.Text = bytes.Clone(r.text[:r.at])
 	if item.Step != nil {
 		s.steps++
 	}
 	return item, source, nil
 }
 
-// item reads one value of the stream as a comment or as the step of that number.
+// readOn takes over what the stream has next.
+func (s *Stream) readOn() error {
+	_, err := s.from.Peek(1)
+	if errors.Is(err, io.EOF) {
+		return io.EOF
+	}
+	if err != nil {
+		return fmt.Errorf("read script %s: %w", s.name, err)
+	}
+	arrived, _ := s.from.Peek(s.from.Buffered()) // what is buffered can be had
+	s.reader.text = append(s.reader.text, arrived...)
+	s.size += len(arrived)
+	if s.size > MaxBytes {
+		return tooLarge(s.name)
+	}
+	_, _ = s.from.Discard(len(arrived))
+	return nil
+}
+
+// forget drops the text that was read.
+func (s *Stream) forget() {
+	r := &s.reader
+	read := &Source{Text: r.text[:r.at], origin: s.origin}
+	s.origin.line, s.origin.column = read.Place(r.at)
+	r.text = r.text[:copy(r.text, r.text[r.at:])]
+	r.at = 0
+}
+
+// item reads one value of the stream, as a comment or as the step of that number.
 func (r *reader) item(number int) (Item, error) {
-	v, err := r.value()
+	r.step = -1
+	if r.text[r.at] == '{' {
+		r.step = number
+	}
+	v, err := r.value(0)
 	if err != nil {
 		return Item{}, err
 	}
@@ -191,122 +234,164 @@ func (r *reader) item(number int) (Item, error) {
 	case Null:
 		return Item{Span: v.Span}, nil
 	case Object:
-		step, err := newStep(r.source, v, number)
-		return Item{Span: v.Span, Step: step}, err
+		step := newStep(r.source, v, number)
+		step.faults = append(r.faults, step.faults...)
+		r.faults = nil
+		return Item{Span: v.Span, Step: step}, nil
 	default:
-		return Item{}, finding(r.source, v.Span, -1, `a step is an object {"action": …, "params": {…}}, a comment is a string`,
+		return Item{}, r.fail(v.Start, v.End, `a step is an object {"action": …, "params": {…}}, a comment is a string`,
 			"%s is neither a step nor a comment", v.Shape)
 	}
 }
 
-func finding(source *Source, span Span, step int, hint, format string, args ...any) Finding {
-	return Finding{Source: source, Span: span, Step: step, Message: fmt.Sprintf(format, args...), Hint: hint}
+// stepReader makes a step of an object. What is wrong with it is kept in the step, for the checker to report with all else.
+type stepReader struct {
+	source *Source
+	step   *Step
 }
 
-func newStep(source *Source, v Value, number int) (*Step, error) {
+func newStep(source *Source, v Value, number int) *Step {
 	step := &Step{Span: v.Span, Number: number}
-	for _, f := range v.Fields {
-		switch {
-		case strings.EqualFold(f.Key, "action"):
-			if f.Value.Shape != String {
-				return nil, finding(source, f.Value.Span, number, "", "the action's name is %s, not a string", f.Value.Shape)
-			}
-			step.Action, step.ActionSpan = f.Value.Text, f.Value.Span
-		case strings.EqualFold(f.Key, "params"):
-			if f.Value.Shape != Object && f.Value.Shape != Null {
-				return nil, finding(source, f.Value.Span, number, "", "params is %s, not an object", f.Value.Shape)
-			}
-			for _, p := range f.Value.Fields {
-				arg := Arg{Name: p.Key, NameSpan: p.KeySpan, Value: p.Value}
-				if p.Value.Shape == Object {
-					ref, err := newRef(source, p.Value, number)
-					if err != nil {
-						return nil, err
-					}
-					arg.Ref = ref
-				}
-				step.Args = append(step.Args, arg)
-			}
-		default:
-			return nil, finding(source, f.KeySpan, number, Suggest(f.Key, []string{"action", "params"}), "a step has no key %q", f.Key)
+	r := stepReader{source: source, step: step}
+	given := r.match("a step", v.Fields, "action", "params")
+	step.Action, step.ActionSpan = r.text("the action", given[0])
+	switch {
+	case step.Action == "" && len(step.faults) == 0:
+		step.ActionSpan = Span{v.Start, v.Start + 1}
+		r.fault(step.ActionSpan, `write {"action": …, "params": {…}}`, "a step without an action")
+	case step.Action == "":
+		step.ActionSpan = Span{v.Start, v.Start + 1}
+	}
+	params := given[1]
+	if params == nil || params.Value.Shape == Null {
+		return step
+	}
+	if params.Value.Shape != Object {
+		r.fault(params.Value.Span, "", "params is %s, not an object", params.Value.Shape)
+	}
+	step.Args = make([]Arg, len(params.Value.Fields))
+	for i, f := range params.Value.Fields {
+		step.Args[i] = Arg{Name: f.Key, NameSpan: f.KeySpan, Value: f.Value}
+		if f.Value.Shape == Object {
+			step.Args[i].Ref = r.ref(f.Value)
 		}
 	}
-	if step.ActionSpan == (Span{}) {
-		return nil, finding(source, Span{v.Start, v.Start + 1}, number, `write {"action": …, "params": {…}}`, "a step without an action")
-	}
-	return step, nil
+	return step
 }
 
-func newRef(source *Source, v Value, number int) (*Ref, error) {
-	ref := &Ref{Span: v.Span}
-	var typed, stepped bool
-	for _, f := range v.Fields {
-		text := func() (string, error) {
-			if f.Value.Shape != String {
-				return "", finding(source, f.Value.Span, number, "", "%s of a reference is %s, not a string", f.Key, f.Value.Shape)
-			}
-			return f.Value.Text, nil
+func (r stepReader) fault(span Span, hint, format string, args ...any) {
+	r.step.faults = append(r.step.faults, finding(r.source, span, r.step.Number, hint, format, args...))
+}
+
+// match returns the field of each key, nil where there is none. Case is ignored, as the existing tool's decoder does.
+func (r stepReader) match(of string, fields []Field, keys ...string) []*Field {
+	given := make([]*Field, len(keys))
+	for i := range fields {
+		f := &fields[i]
+		k := slices.IndexFunc(keys, func(key string) bool { return strings.EqualFold(key, f.Key) })
+		if k < 0 {
+			r.fault(f.KeySpan, Suggest(f.Key, keys), "%s has no key %q", of, f.Key)
+			continue
 		}
-		var err error
-		switch strings.ToLower(f.Key) {
-		case "type":
-			var kind string
-			if kind, err = text(); err == nil && kind != "output" {
-				err = finding(source, f.Value.Span, number, `a reference has the type "output"`, "unknown type %q of a reference", kind)
-			}
-			typed = true
-		case "name":
-			ref.Name, err = text()
-			ref.NameSpan = f.Value.Span
-		case "file":
-			ref.File, err = text()
-		case "step":
-			ref.StepSpan, stepped = f.Value.Span, true
-			if ref.Step, err = strconv.Atoi(f.Value.Text); f.Value.Shape != Number || err != nil {
-				err = finding(source, f.Value.Span, number, "", "step of a reference is not a whole number")
-			}
-		case "onempty":
-			ref.OnEmpty = &f.Value
-		default:
-			err = finding(source, f.KeySpan, number, Suggest(f.Key, []string{"type", "step", "name", "file", "onEmpty"}),
-				"a reference has no key %q", f.Key)
+		if given[k] != nil && given[k].Key != f.Key { // what is the same to the letter was found already
+			r.fault(f.KeySpan, "keep one of them", "%q is given twice, as %q too", f.Key, given[k].Key)
 		}
-		if err != nil {
-			return nil, err
-		}
+		given[k] = f
 	}
-	const spelling = `a reference is {"type":"output","step":-1,"name":"participant"}`
+	return given
+}
+
+// text returns the string that a field holds. Null is the absence of a value, as in the existing tool.
+func (r stepReader) text(of string, f *Field) (string, Span) {
 	switch {
-	case !typed:
-		return nil, finding(source, v.Span, number, spelling, "an object is not a value here, and this is no reference")
-	case ref.Name == "":
-		return nil, finding(source, v.Span, number, spelling, "the reference does not say which output")
-	case !stepped: // the existing tool silently takes step 0
-		return nil, finding(source, v.Span, number, spelling, "the reference does not say which step")
-	case ref.Step < 0 && ref.File != "":
-		return nil, finding(source, ref.StepSpan, number, "give the step's number in that run", "a relative step in another run's file")
-	case ref.Step < 0:
-		ref.Step += number
-		if ref.Step < 0 {
-			return nil, finding(source, ref.StepSpan, number, "", "the reference points %d steps before the script's first one", -ref.Step)
-		}
+	case f == nil || f.Value.Shape == Null:
+		return "", Span{}
+	case f.Value.Shape != String:
+		r.fault(f.Value.Span, "", "%s is %s, not a string", of, f.Value.Shape)
 	}
-	return ref, nil
+	return f.Value.Text, f.Value.Span
+}
+
+// ref returns the reference that an object spells; nil when something is wrong with it.
+func (r stepReader) ref(v Value) *Ref {
+	const spelling = `a reference is {"type":"output","step":-1,"name":"participant"}`
+	before := len(r.step.faults)
+	given := r.match("a reference", v.Fields, "type", "step", "name", "file", "onEmpty")
+	ref := &Ref{Span: v.Span}
+	kind, kindSpan := r.text("the type of a reference", given[0])
+	ref.Name, ref.NameSpan = r.text("the name in a reference", given[2])
+	ref.File, _ = r.text("the file of a reference", given[3])
+	if given[4] != nil {
+		ref.OnEmpty = &given[4].Value
+	}
+	step := given[1]
+	switch {
+	case len(r.step.faults) > before:
+	case kindSpan == Span{}:
+		r.fault(v.Span, spelling, "the value of a parameter cannot be an object, and this is no reference")
+	case kind != "output":
+		r.fault(kindSpan, `a reference has the type "output"`, "unknown type %q of a reference", kind)
+	case ref.Name == "":
+		r.fault(v.Span, spelling, "the reference does not say which output")
+	case step == nil || step.Value.Shape == Null: // the existing tool silently takes step 0
+		r.fault(v.Span, spelling, "the reference does not say which step")
+	default:
+		ref.Step, ref.StepSpan = r.stepNumber(step.Value, ref.File != ""), step.Value.Span
+	}
+	if len(r.step.faults) > before {
+		return nil
+	}
+	return ref
+}
+
+// stepNumber returns the absolute number of the step that a reference names.
+func (r stepReader) stepNumber(v Value, ofFile bool) int {
+	number, ok := 0, false
+	if v.Shape == Number {
+		number, ok = smallNumber(v.Text)
+	}
+	switch {
+	case !ok:
+		r.fault(v.Span, "", "the step in a reference is not the number of a step")
+	case number < 0 && ofFile:
+		r.fault(v.Span, "give the step's number in that run", "a relative step in another run's file")
+	case number < 0 && number+r.step.Number < 0:
+		r.fault(v.Span, fmt.Sprintf("this is step %d", r.step.Number), "the reference points before the script's first step")
+	case number < 0:
+		number += r.step.Number
+	}
+	return number
+}
+
+// smallNumber returns the value of a number's text that is integral and has 32 bits, and whether it is.
+func smallNumber(text string) (int, bool) {
+	if n, err := strconv.ParseInt(text, 10, 32); err == nil {
+		return int(n), true
+	}
+	whole, ok := WholeNumber(text) // 1e1, 2.0
+	if !ok || !whole.IsInt64() || whole.Int64() < math.MinInt32 || whole.Int64() > math.MaxInt32 {
+		return 0, false
+	}
+	return int(whole.Int64()), true
 }
 
 // ParseObject reads a source that is one JSON object, such as a configuration. The error is a [Finding].
 func ParseObject(source *Source) (Value, error) {
-	r := reader{source: source, text: source.Text}
+	r := reader{source: source, text: source.Text, step: -1}
+	r.skipByteOrderMark()
 	r.space()
-	v, err := r.value()
+	v, err := r.value(0)
 	if err != nil {
 		return Value{}, err
 	}
 	if v.Shape != Object {
-		return Value{}, finding(source, v.Span, -1, "", "%s stands where an object should", v.Shape)
+		return Value{}, r.fail(v.Start, v.End, "", "%s stands where an object should", v.Shape)
+	}
+	if len(r.faults) > 0 {
+		return Value{}, r.faults[0]
 	}
 	r.space()
-	if r.at != len(r.text) {
+	if !r.end() {
 		return Value{}, r.expected("the end of the text")
 	}
 	return v, nil

@@ -1,7 +1,11 @@
 package dsl
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
+	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -44,7 +48,7 @@ func (s Shape) String() string {
 type Value struct {
 	Span
 	Shape  Shape
-	Text   string  // of a string: decoded; of a number or boolean: as written
+	Text   string  // of a string: decoded; of a number, a boolean or null: as written
 	Items  []Value // of a list
 	Fields []Field // of an object, in the order written
 }
@@ -56,43 +60,63 @@ type Field struct {
 	Value   Value
 }
 
-// Field returns the field of that key, its case ignored where no key matches exactly (as the existing tool's decoder does), and
-// whether there is one.
-func (v Value) Field(key string) (Field, bool) {
-	for _, f := range v.Fields {
-		if f.Key == key {
-			return f, true
-		}
-	}
-	for _, f := range v.Fields {
-		if strings.EqualFold(f.Key, key) {
-			return f, true
-		}
-	}
-	return Field{}, false
-}
-
 // The bounds of a script (script-language, section 4).
 const (
 	MaxBytes  = 64 << 20 // size of a script
 	MaxLevels = 1000     // depth of lists and objects in each other
 )
 
-// reader reads JSON values (RFC 8259) and keeps their places. Unlike the standard library's it refuses invalid UTF-8 and keys given twice.
+// maxNumber is how many characters a number may have. No amount, rate or count needs as many; it bounds what exact arithmetic may cost.
+const maxNumber = 400
+
+// byteOrderMark begins a text that some editors on Windows saved. It means nothing.
+const byteOrderMark = "\ufeff"
+
+// reader reads JSON values (RFC 8259) and keeps their places. Unlike the standard library's it refuses invalid UTF-8, surrogates without
+// their pair, and keys given twice.
 type reader struct {
 	source *Source
+	step   int // number of the step that is read, -1 outside of steps
 	text   []byte
-	base   int // offset of text in the source
 	at     int
-	levels int
+	more   func() error // appends at least a byte to text; io.EOF when nothing comes any more. Nil: text is all
+	broken error        // what more returned
+	faults Findings     // what is wrong and yet can be read
+	items  []Value      // of the lists that are being read
+	fields []Field      // of the objects that are being read
+}
+
+// end reports whether the text ends here. A text that is still arriving is waited for.
+func (r *reader) end() bool { return r.at >= len(r.text) && !r.readOn() }
+
+func (r *reader) readOn() bool {
+	if r.more == nil || r.broken != nil {
+		return false
+	}
+	r.broken = r.more()
+	return r.broken == nil
 }
 
 func (r *reader) fail(start, end int, hint, format string, args ...any) error {
-	return Finding{Source: r.source, Span: Span{r.base + start, r.base + end}, Step: -1, Message: fmt.Sprintf(format, args...), Hint: hint}
+	if r.broken != nil && !errors.Is(r.broken, io.EOF) { // the text is not wrong, there is just no more of it
+		return r.broken
+	}
+	return finding(r.source, Span{start, end}, r.step, hint, format, args...)
+}
+
+// skipByteOrderMark steps over a mark at the beginning of the text.
+func (r *reader) skipByteOrderMark() {
+	for _, b := range []byte(byteOrderMark) {
+		if r.end() || r.text[r.at] != b {
+			r.at = 0
+			return
+		}
+		r.at++
+	}
 }
 
 func (r *reader) space() {
-	for r.at < len(r.text) {
+	for !r.end() {
 		switch r.text[r.at] {
 		case ' ', '\t', '\r', '\n':
 			r.at++
@@ -102,19 +126,27 @@ func (r *reader) space() {
 	}
 }
 
-// value reads the value that begins here.
-func (r *reader) value() (Value, error) {
-	start := r.at
-	if start >= len(r.text) {
-		return Value{}, r.fail(start, start, "", "the script ends where a value should stand")
+// value reads the value that begins here, within that many lists and objects.
+func (r *reader) value(levels int) (Value, error) {
+	if r.end() {
+		return Value{}, r.expected("a JSON value")
 	}
+	start := r.at
 	var v Value
 	var err error
 	switch c := r.text[start]; {
-	case c == '{':
-		v, err = r.nested(r.object)
-	case c == '[':
-		v, err = r.nested(r.list)
+	case c == '{' || c == '[':
+		if levels == MaxLevels {
+			return Value{}, r.fail(start, start+1, "", "lists and objects are nested in each other above %d levels", MaxLevels)
+		}
+		r.at++
+		if c == '{' {
+			v.Shape = Object
+			v.Fields, err = r.object(levels + 1)
+		} else {
+			v.Shape = List
+			v.Items, err = r.list(levels + 1)
+		}
 	case c == '"':
 		v.Shape = String
 		v.Text, err = r.string()
@@ -124,107 +156,153 @@ func (r *reader) value() (Value, error) {
 	default:
 		v.Shape, v.Text, err = r.word()
 	}
-	if err != nil {
-		return Value{}, err
-	}
-	v.Span = Span{r.base + start, r.base + r.at}
-	return v, nil
+	v.Span = Span{start, r.at}
+	return v, err
 }
 
-func (r *reader) nested(read func() (Value, error)) (Value, error) {
-	if r.levels == MaxLevels {
-		return Value{}, r.fail(r.at, r.at+1, "", "nested above %d levels", MaxLevels)
-	}
-	r.levels++
-	defer func() { r.levels-- }()
-	r.at++
-	return read()
-}
-
-func (r *reader) object() (Value, error) {
-	v := Value{Shape: Object}
+// object reads what comes behind the brace.
+func (r *reader) object(levels int) ([]Field, error) {
 	r.space()
 	if r.take('}') {
-		return v, nil
+		return nil, nil
 	}
-	seen := map[string]bool{}
+	first := len(r.fields)
 	for {
-		r.space()
-		start := r.at
-		if r.at >= len(r.text) || r.text[r.at] != '"' {
-			return Value{}, r.expected("a key in double quotes")
+		if r.end() || r.text[r.at] != '"' {
+			return nil, r.expected("a key in double quotes")
 		}
-		key, err := r.string()
-		if err != nil {
-			return Value{}, err
+		f := Field{KeySpan: Span{Start: r.at}}
+		var err error
+		if f.Key, err = r.string(); err != nil {
+			return nil, err
 		}
-		span := Span{r.base + start, r.base + r.at}
-		if seen[key] {
-			return Value{}, r.fail(start, r.at, "keep one of them", "key %q is given twice", key)
-		}
-		seen[key] = true
+		f.KeySpan.End = r.at
 		r.space()
 		if !r.take(':') {
-			return Value{}, r.expected("a colon behind the key")
+			return nil, r.expected("a colon behind the key")
 		}
 		r.space()
-		value, err := r.value()
-		if err != nil {
-			return Value{}, err
+		if f.Value, err = r.value(levels); err != nil {
+			return nil, err
 		}
-		v.Fields = append(v.Fields, Field{Key: key, KeySpan: span, Value: value})
-		r.space()
-		if r.take('}') {
-			return v, nil
+		r.fields = append(r.fields, f)
+		if more, err := r.comma('}', "a comma or the object's end }"); err != nil {
+			return nil, err
+		} else if !more {
+			break
 		}
-		if !r.take(',') {
-			return Value{}, r.expected("a comma or the object's end }")
+	}
+	fields := slices.Clone(r.fields[first:])
+	r.fields = r.fields[:first]
+	r.refuseTwice(fields)
+	return fields, nil
+}
+
+// refuseTwice notes the keys that an object gives more than once.
+func (r *reader) refuseTwice(fields []Field) {
+	note := func(f Field) {
+		r.faults = append(r.faults, finding(r.source, f.KeySpan, r.step, "keep one of them", "%q is given twice", f.Key))
+	}
+	if len(fields) <= 16 { // for a few keys a map would cost more than all else
+		for i, f := range fields {
+			if slices.ContainsFunc(fields[:i], func(earlier Field) bool { return earlier.Key == f.Key }) {
+				note(f)
+			}
 		}
+		return
+	}
+	seen := make(map[string]bool, len(fields))
+	for _, f := range fields {
+		if seen[f.Key] {
+			note(f)
+		}
+		seen[f.Key] = true
 	}
 }
 
-func (r *reader) list() (Value, error) {
-	v := Value{Shape: List}
+// list reads what comes behind the bracket.
+func (r *reader) list(levels int) ([]Value, error) {
 	r.space()
 	if r.take(']') {
-		return v, nil
+		return nil, nil
 	}
+	first := len(r.items)
 	for {
-		r.space()
-		item, err := r.value()
+		item, err := r.value(levels)
 		if err != nil {
-			return Value{}, err
+			return nil, err
 		}
-		v.Items = append(v.Items, item)
-		r.space()
-		if r.take(']') {
-			return v, nil
-		}
-		if !r.take(',') {
-			return Value{}, r.expected("a comma or the list's end ]")
+		r.items = append(r.items, item)
+		if more, err := r.comma(']', "a comma or the list's end ]"); err != nil {
+			return nil, err
+		} else if !more {
+			break
 		}
 	}
+	items := slices.Clone(r.items[first:])
+	r.items = r.items[:first]
+	return items, nil
+}
+
+// comma reads a comma, or the end of the list or object, and reports whether another element follows.
+func (r *reader) comma(end byte, wanted string) (more bool, err error) {
+	r.space()
+	if r.take(end) {
+		return false, nil
+	}
+	comma := r.at
+	if !r.take(',') {
+		return false, r.expected(wanted)
+	}
+	r.space()
+	if !r.end() && r.text[r.at] == end {
+		return false, r.fail(comma, comma+1, "remove it", "nothing follows this comma")
+	}
+	return true, nil
 }
 
 func (r *reader) take(c byte) bool {
-	if r.at < len(r.text) && r.text[r.at] == c {
+	if !r.end() && r.text[r.at] == c {
 		r.at++
 		return true
 	}
 	return false
 }
 
+// expected says that something else stands here, or nothing.
 func (r *reader) expected(what string) error {
-	if r.at >= len(r.text) {
-		return r.fail(r.at, r.at, "", "the script ends where %s should stand", what)
+	if r.end() {
+		last := len(bytes.TrimRight(r.text, " \t\r\n"))
+		return r.fail(last, last, "", "the text ends where %s should stand", what)
 	}
-	c, size := utf8.DecodeRune(r.text[r.at:])
-	return r.fail(r.at, r.at+size, "", "%q stands where %s should", c, what)
+	char, size, err := r.char()
+	if err != nil {
+		return err
+	}
+	hint := ""
+	switch char {
+	case '\'', '`', '‘', '’', '“', '”':
+		hint = `strings stand in straight double quotes: "…"`
+	case '#', '/':
+		hint = "in JSON there are no comments like this; in a script, a string between steps is a comment"
+	}
+	return r.fail(r.at, r.at+size, hint, "%q stands where %s should", char, what)
+}
+
+// char decodes the character that begins here.
+func (r *reader) char() (char rune, size int, err error) {
+	for !utf8.FullRune(r.text[r.at:]) && r.readOn() {
+	}
+	char, size = utf8.DecodeRune(r.text[r.at:])
+	if char == utf8.RuneError && size == 1 {
+		return 0, 0, r.fail(r.at, r.at+1, "save the text as UTF-8", "invalid UTF-8")
+	}
+	return char, size, nil
 }
 
 func (r *reader) word() (Shape, string, error) {
 	start := r.at
-	for r.at < len(r.text) && (r.text[r.at] >= 'a' && r.text[r.at] <= 'z' || r.text[r.at] >= 'A' && r.text[r.at] <= 'Z' || r.text[r.at] == '_') {
+	for !r.end() && (r.text[r.at] >= 'a' && r.text[r.at] <= 'z' || r.text[r.at] >= 'A' && r.text[r.at] <= 'Z' || r.text[r.at] == '_') {
 		r.at++
 	}
 	switch word := string(r.text[start:r.at]); word {
@@ -241,59 +319,59 @@ func (r *reader) word() (Shape, string, error) {
 
 func (r *reader) number() (string, error) {
 	start := r.at
-	digits := func() bool {
-		from := r.at
-		for r.at < len(r.text) && r.text[r.at] >= '0' && r.text[r.at] <= '9' {
-			r.at++
-		}
-		return r.at > from
-	}
 	r.take('-')
-	wholeAt := r.at
-	ok := digits()
-	if ok && r.text[wholeAt] == '0' && r.at > wholeAt+1 {
+	whole := r.at
+	ok := r.digits()
+	if ok && r.text[whole] == '0' && r.at > whole+1 {
 		return "", r.fail(start, r.at, "", "a number has no leading zeros")
 	}
 	if ok && r.take('.') {
-		ok = digits()
+		ok = r.digits()
 	}
 	if ok && (r.take('e') || r.take('E')) {
 		if !r.take('+') {
 			r.take('-')
 		}
-		ok = digits()
+		ok = r.digits()
 	}
 	if !ok {
 		return "", r.expected("a digit")
 	}
-	if r.at-start > 400 { // no amount, rate or count needs that many; a bound on what exact arithmetic may cost
-		return "", r.fail(start, r.at, "", "a number of %d characters", r.at-start)
+	if r.at-start > maxNumber {
+		return "", r.fail(start, r.at, fmt.Sprintf("%d are the most", maxNumber), "a number of %d characters", r.at-start)
 	}
 	return string(r.text[start:r.at]), nil
+}
+
+func (r *reader) digits() bool {
+	start := r.at
+	for !r.end() && r.text[r.at] >= '0' && r.text[r.at] <= '9' {
+		r.at++
+	}
+	return r.at > start
 }
 
 func (r *reader) string() (string, error) {
 	start := r.at
 	r.at++
-	from := r.at
-	for r.at < len(r.text) { // the usual string has no escapes
+	for !r.end() { // the usual string has no escapes
 		switch c := r.text[r.at]; {
 		case c == '"':
-			text := r.text[from:r.at]
 			r.at++
-			return string(text), nil
+			return string(r.text[start+1 : r.at-1]), nil
 		case c == '\\' || c < ' ' || c >= utf8.RuneSelf:
-			return r.slowString(start, from)
+			return r.slowString(start)
 		default:
 			r.at++
 		}
 	}
-	return "", r.fail(start, start+1, "", "this string has no end")
+	return "", r.fail(start, r.at, "", "this string has no end")
 }
 
-func (r *reader) slowString(start, from int) (string, error) {
-	text := append([]byte(nil), r.text[from:r.at]...)
-	for r.at < len(r.text) {
+// slowString reads on in the string that begins at start.
+func (r *reader) slowString(start int) (string, error) {
+	text := slices.Clone(r.text[start+1 : r.at])
+	for !r.end() {
 		c := r.text[r.at]
 		switch {
 		case c == '"':
@@ -305,67 +383,75 @@ func (r *reader) slowString(start, from int) (string, error) {
 				return "", err
 			}
 			text = utf8.AppendRune(text, char)
+		case c == '\n' || c == '\r':
+			return "", r.fail(start, r.at, "", "this string has no end on its line")
 		case c < ' ':
-			if c == '\n' {
-				return "", r.fail(start, r.at, "", "this string has no end on its line")
-			}
-			return "", r.fail(r.at, r.at+1, fmt.Sprintf(`write it as \u%04x`, c), "control character in a string")
-		case c < utf8.RuneSelf:
-			text = append(text, c)
-			r.at++
+			return "", r.fail(r.at, r.at+1, fmt.Sprintf(`write it as \u%04x`, c), "a control character in a string")
 		default:
-			char, size := utf8.DecodeRune(r.text[r.at:])
-			if char == utf8.RuneError && size == 1 {
-				return "", r.fail(r.at, r.at+1, "save the script as UTF-8", "invalid UTF-8")
+			_, size, err := r.char()
+			if err != nil {
+				return "", err
 			}
 			text = append(text, r.text[r.at:r.at+size]...)
 			r.at += size
 		}
 	}
-	return "", r.fail(start, start+1, "", "this string has no end")
+	return "", r.fail(start, r.at, "", "this string has no end")
 }
 
+// escape reads the escape that begins here.
 func (r *reader) escape() (rune, error) {
 	start := r.at
 	r.at++
-	if r.at >= len(r.text) {
-		return 0, r.fail(start, r.at, "", "the script ends inside a string")
+	if r.end() {
+		return 0, r.fail(start, r.at, "", "the text ends inside a string")
 	}
 	c := r.text[r.at]
-	r.at++
 	if i := strings.IndexByte(`"\/bfnrt`, c); i >= 0 {
+		r.at++
 		return rune("\"\\/\b\f\n\r\t"[i]), nil
 	}
 	if c != 'u' {
-		return 0, r.fail(start, r.at, `write \\ for a backslash`, "unknown escape in a string")
-	}
-	char, ok := r.hex()
-	if ok && char >= 0xD800 && char < 0xDC00 { // a surrogate pair
-		if r.at+1 < len(r.text) && r.text[r.at] == '\\' && r.text[r.at+1] == 'u' {
-			r.at += 2
-			var low rune
-			if low, ok = r.hex(); ok {
-				char = (char-0xD800)<<10 + (low - 0xDC00) + 0x10000
-				ok = low >= 0xDC00 && low < 0xE000
-			}
-		} else {
-			ok = false
+		_, size, err := r.char()
+		if err != nil {
+			return 0, err
 		}
-	} else if char >= 0xDC00 && char < 0xE000 {
-		ok = false
+		return 0, r.fail(start, r.at+size, `write \\ for a backslash`, "unknown escape in a string")
 	}
-	if !ok {
-		return 0, r.fail(start, r.at, "", `a \u escape needs four hexadecimal digits, and surrogates their pair`)
+	r.at++
+	char, ok := r.hex()
+	switch {
+	case ok && char >= 0xD800 && char < 0xDC00: // the first half of a pair
+		var low rune
+		ok = r.take('\\') && r.take('u')
+		if ok {
+			low, ok = r.hex()
+		}
+		if ok && low >= 0xDC00 && low < 0xE000 {
+			return (char-0xD800)<<10 + (low - 0xDC00) + 0x10000, nil
+		}
+		return 0, r.fail(start, r.at, "", "half of a surrogate pair in a string")
+	case ok && char >= 0xDC00 && char < 0xE000:
+		return 0, r.fail(start, r.at, "", "half of a surrogate pair in a string")
+	case !ok:
+		return 0, r.fail(start, r.at, "", `\u in a string needs four hexadecimal digits`)
 	}
 	return char, nil
 }
 
+// hex reads four hexadecimal digits.
 func (r *reader) hex() (rune, bool) {
-	if r.at+4 > len(r.text) {
-		r.at = len(r.text)
-		return 0, false
+	var code rune
+	for range 4 {
+		if r.end() {
+			return 0, false
+		}
+		digit, err := strconv.ParseUint(string(r.text[r.at:r.at+1]), 16, 4)
+		if err != nil {
+			return 0, false
+		}
+		code = code<<4 | rune(digit)
+		r.at++
 	}
-	code, err := strconv.ParseUint(string(r.text[r.at:r.at+4]), 16, 16)
-	r.at += 4
-	return rune(code), err == nil
+	return code, true
 }

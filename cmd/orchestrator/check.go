@@ -13,7 +13,7 @@ import (
 func checkCommand(_ context.Context, p program, args []string) (int, error) {
 	set := p.flags("check")
 	format := set.String("format", "text", "how to show findings: text, json or github")
-	files, err := parse(set, args)
+	files, err := p.parse(set, args)
 	if err != nil {
 		return orchestrator.CodeUsage, err
 	}
@@ -89,7 +89,7 @@ func planCommand(_ context.Context, p program, args []string) (int, error) {
 	set := p.flags("plan")
 	nodes := set.Int("nodes", 0, "how many `nodes` there are where the script does not say (default 10)")
 	format := set.String("format", "text", "how to show the plan: text or json")
-	positional, err := parse(set, args)
+	positional, err := p.parse(set, args)
 	if err != nil {
 		return orchestrator.CodeUsage, err
 	}

@@ -109,27 +109,39 @@ Exit codes: 0 everything ran; 1 usage or configuration; 2 the script is wrong, n
 
 // flags is the flag set of a sub-command.
 func (p program) flags(name string) *flag.FlagSet {
-	set := flag.NewFlagSet("orchestrator "+name, flag.ContinueOnError)
-	set.SetOutput(p.stderr)
+	set := flag.NewFlagSet(name, flag.ContinueOnError)
+	set.SetOutput(io.Discard) // what is wrong is said once, by run
 	return set
 }
 
-// parse reads flags and returns the other arguments; flags may stand before, between and behind them.
-func parse(set *flag.FlagSet, args []string) ([]string, error) {
+// parse reads flags and returns the other arguments; flags may stand before, between and behind them. Asked for help it gives that, and
+// returns flag.ErrHelp.
+func (p program) parse(set *flag.FlagSet, args []string) ([]string, error) {
 	var positional []string
 	for {
-		if err := set.Parse(args); err != nil {
-			if errors.Is(err, flag.ErrHelp) {
-				return nil, err //nolint:wrapcheck // tested for by run
-			}
+		err := set.Parse(args)
+		switch {
+		case errors.Is(err, flag.ErrHelp):
+			p.usage(set)
+			return nil, err //nolint:wrapcheck // tested for by run
+		case err != nil:
 			return nil, &usageError{err}
-		}
-		if set.NArg() == 0 {
+		case set.NArg() == 0:
 			return positional, nil
 		}
 		positional = append(positional, set.Arg(0))
 		args = set.Args()[1:]
 	}
+}
+
+func (p program) usage(set *flag.FlagSet) {
+	for _, c := range commands() {
+		if set.Name() == c.name {
+			_, _ = fmt.Fprintf(p.stdout, "orchestrator %s %s\n%s\n", c.name, c.usage, c.summary)
+		}
+	}
+	set.SetOutput(p.stdout)
+	set.PrintDefaults()
 }
 
 func versionCommand(_ context.Context, p program, _ []string) (int, error) {
@@ -139,7 +151,7 @@ func versionCommand(_ context.Context, p program, _ []string) (int, error) {
 
 func explainCommand(_ context.Context, p program, args []string) (int, error) {
 	set := p.flags("explain")
-	names, err := parse(set, args)
+	names, err := p.parse(set, args)
 	if err != nil {
 		return orchestrator.CodeUsage, err
 	}

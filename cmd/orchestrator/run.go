@@ -54,7 +54,7 @@ func runCommand(ctx context.Context, p program, args []string) (int, error) {
 	f.define(set)
 	set.StringVar(&f.seed, "seed", "", "a `number` that gives every random choice of the run (default: drawn and recorded)")
 	set.BoolVar(&f.stream, "stream", false, "read and run the script step by step, as it arrives")
-	positional, err := parse(set, args)
+	positional, err := p.parse(set, args)
 	if err != nil {
 		return orchestrator.CodeUsage, err
 	}
@@ -68,7 +68,7 @@ func resumeCommand(ctx context.Context, p program, args []string) (int, error) {
 	var f runFlags
 	set := p.flags("resume")
 	f.define(set)
-	positional, err := parse(set, args)
+	positional, err := p.parse(set, args)
 	if err != nil {
 		return orchestrator.CodeUsage, err
 	}
@@ -331,7 +331,7 @@ func stopCommand(ctx context.Context, p program, args []string) (code int, err e
 	set := p.flags("stop")
 	set.BoolVar(&f.concurrent, "concurrent", false, "stop although another run on this network is under way on this machine")
 	timeout := set.Duration("timeout", 5*time.Minute, "how long to try")
-	positional, err := parse(set, args)
+	positional, err := p.parse(set, args)
 	if err != nil {
 		return orchestrator.CodeUsage, err
 	}

@@ -62,8 +62,8 @@ func KeyFileMemory(content []byte) (uint64, error) {
 }
 
 // OpenKeyFile gives the private key in the content of a key file (keyfiles, section 2). The error is ErrCannotDecrypt when the password
-// does not open it. Unknown, repeated and missing fields, and costs of more than 1 GiB or 64 passes, are refused before the
-// derivation, which takes a fraction of a second and KeyFileMemory at the usual cost.
+// does not open it. Whatever is wrong with the form of the file, costs of more than 1 GiB or 64 passes included, is refused before
+// the derivation from the password, which takes about half a second and 128 MiB at the usual cost.
 func OpenKeyFile(content, password []byte) (PrivateKey, error) {
 	file, err := parseKeyFile(content)
 	if err != nil {

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"provingground/internal/mina/pallas"
 )
 
 func TestSignaturesOfOthersVerify(t *testing.T) {
@@ -130,6 +132,30 @@ func TestWhatIsSignedVerifies(t *testing.T) {
 			t.Errorf("written and read again, the signature is %v, %v", read, err)
 		}
 	})
+}
+
+func TestForgedPointsAreRefused(t *testing.T) {
+	key := mustPrivateKey(t, knownPrivateKey)
+	scalar, ok := pallas.FqFromBytes([32]byte(key.payload()[1:]))
+	if !ok {
+		t.Fatal("the key is not below q")
+	}
+	message := []byte("message")
+	good := key.Sign(Testnet, message)
+	e := challenge(Testnet, key.public, good.rx, message)
+
+	// R with the same x and an odd y: only the parity tells the two signatures apart.
+	nonce := good.s.Sub(e.Mul(scalar))
+	odd := Signature{rx: good.rx, s: nonce.Neg().Add(e.Mul(scalar))}
+	if key.PublicKey().Verify(Testnet, message, odd) {
+		t.Error("verifies with an odd y")
+	}
+
+	// R neutral, and rx as the zero coordinates that stand for no point.
+	e = challenge(Testnet, key.public, pallas.Fp{}, message)
+	if key.PublicKey().Verify(Testnet, message, Signature{s: e.Mul(scalar)}) {
+		t.Error("verifies with the neutral point")
+	}
 }
 
 func TestZeroValuesVerifyNothing(t *testing.T) {

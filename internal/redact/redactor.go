@@ -74,11 +74,8 @@ func (r *Redactor) Text(text string) string {
 	return text
 }
 
-// String, GoString and Format tell nothing of the registered values.
+// String tells nothing of the registered values.
 func (r *Redactor) String() string { return "redact.Redactor" }
-
-// GoString is the same as String.
-func (r *Redactor) GoString() string { return r.String() }
 
 // Format writes String whatever the verb.
 func (r *Redactor) Format(state fmt.State, _ rune) { _, _ = io.WriteString(state, r.String()) }

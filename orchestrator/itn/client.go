@@ -2,7 +2,7 @@
 //
 // A Client belongs to one node and signs with one ITN key. It owns what the protocol makes it keep: the server UUID, which
 // changes when the daemon restarts, and the sequence number, which the daemon expects to grow by one with each request it
-// accepts, per key. So requests to a node go one at a time, and a key belongs to one program.
+// accepts, per key. So requests to a node go one at a time, a node has one Client, and a key belongs to one program.
 //
 // The rules, in the order in which they matter:
 //

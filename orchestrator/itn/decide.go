@@ -31,12 +31,16 @@ func (c *Client) Decide(ctx context.Context, attempt Attempt) (Outcome, error) {
 	}
 	release, err := c.take(ctx)
 	if err != nil {
-		return Unknown, err
+		return Unknown, fmt.Errorf("deciding a request to node %s: %w", c.address, err)
 	}
 	defer release()
 	ctx, cancel := context.WithTimeoutCause(ctx, decideTime, errDecideTime)
 	defer cancel()
-	return c.decide(ctx, attempt)
+	outcome, err := c.decide(ctx, attempt)
+	if err != nil {
+		return outcome, fmt.Errorf("deciding a request to node %s: %w", c.address, err)
+	}
+	return outcome, nil
 }
 
 // settle decides a lost reply and, where that is harmless, repeats the request to get a definite answer. Deciding goes on for a
@@ -73,7 +77,7 @@ func (c *Client) decide(ctx context.Context, attempt Attempt) (Outcome, error) {
 	var failure error // of the latest try
 	for try := range decideTries {
 		if try > 0 {
-			if err := wait(ctx, decidePause); err != nil {
+			if err := wait(ctx, decidePause<<(try-1)); err != nil {
 				return Unknown, then(failure, err)
 			}
 		}

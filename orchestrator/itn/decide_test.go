@@ -174,6 +174,48 @@ func TestALostReplyIsDecided(t *testing.T) {
 	}
 }
 
+// TestLostRepliesSayWhatToDo: people read these.
+func TestLostRepliesSayWhatToDo(t *testing.T) {
+	const on = "updateGating on node 10.0.0.1:3085: reply lost, "
+	for _, test := range []struct {
+		script, decide []itntest.Behaviour
+		want           string
+	}{
+		{
+			script: s(itntest.LoseBefore),
+			want:   on + "not accepted (it did not happen and may be sent again): ",
+		},
+		{
+			script: s(itntest.LoseAfter),
+			want:   on + "accepted (what it started runs until its end; do not send it again): ",
+		},
+		{
+			script: s(itntest.RestartAfter),
+			want:   on + "gone with the daemon (the daemon was restarted and holds nothing of it): ",
+		},
+		{
+			script: s(itntest.LoseAfter), decide: s(itntest.Status(401, "")),
+			want: on + "unknown (do not send it again, and decide it once the node answers): ",
+		},
+	} {
+		node := itntest.New(t, itntest.Options{})
+		node.Script("updateGating", test.script...)
+		node.Script(itntest.Decide, test.decide...)
+		err := node.Client(itn.Options{}).UpdateGating(t.Context(), gating(), nil)
+		if err == nil || !strings.HasPrefix(err.Error(), test.want) {
+			t.Errorf("\n got %v\nwant %s…", err, test.want)
+		}
+	}
+	node := itntest.New(t, itntest.Options{})
+	node.Script("slotsWon", itntest.Status(503, "a"), itntest.Status(503, "b"))
+	_, err := node.Client(itn.Options{}).SlotsWon(t.Context())
+	const want = "slotsWon on node 10.0.0.1:3085: no answer: slotsWon: node 10.0.0.1:3085 answered 503 Service Unavailable: a; " +
+		"then: slotsWon: node 10.0.0.1:3085 answered 503 Service Unavailable: b"
+	if err == nil || err.Error() != want {
+		t.Errorf("\n got %v\nwant %s", err, want)
+	}
+}
+
 func s(behaviours ...itntest.Behaviour) []itntest.Behaviour { return behaviours }
 
 func anyCause(t *testing.T, err error) {
@@ -233,15 +275,18 @@ func TestDecidingGoesOnBehindTheCallersContext(t *testing.T) {
 			defer cancel()
 			details := payments()
 			details.RepeatUntil = time.Now().Add(time.Hour)
-			began := time.Now()
-			_, err := client.SchedulePayments(ctx, details, handle, nil)
+			began, sendings := time.Now(), 0
+			_, err := client.SchedulePayments(ctx, details, handle, func(itn.Attempt) error {
+				sendings++
+				return nil
+			})
 			errorIs(interrupted)(t, err)
 			lost := asError[*itn.LostReplyError](t, err)
 			if lost.Outcome != test.outcome || time.Since(began) != test.took {
 				t.Errorf("%v after %s, want %v after %s", lost.Outcome, time.Since(began), test.outcome, test.took)
 			}
-			if strings.Count(node.Order(), "R") != 1 {
-				t.Errorf("requests %s: the mutation was repeated behind the end of the context", node.Order())
+			if strings.Count(node.Order(), "R") != 1 || sendings != 1 {
+				t.Errorf("requests %s, %d sendings: the mutation was repeated behind the end of the context", node.Order(), sendings)
 			}
 		})
 	}

@@ -163,10 +163,12 @@ func (c *Client) send(ctx context.Context, message message, sign signer, fields 
 // judge turns an exchange into a verdict. err is the GraphQL client's.
 func (c *Client) judge(e *exchange, message message, data json.RawMessage, err error) reply {
 	switch {
-	case !e.left:
-		return reply{unsent, err}
-	case e.err != nil:
+	case e.left && e.err != nil:
 		return reply{lost, e.err}
+	case e.err != nil:
+		return reply{unsent, e.err}
+	case !e.left: // the GraphQL client could not make a request of it
+		return reply{unsent, fmt.Errorf("encoding the request: %w", innermost(err))}
 	}
 	switch e.status {
 	case http.StatusOK:
@@ -182,6 +184,14 @@ func (c *Client) judge(e *exchange, message message, data json.RawMessage, err e
 	}
 	// It may come from a proxy, which may or may not have passed the request on.
 	return reply{lost, status}
+}
+
+// innermost takes an error out of the GraphQL client's wrapping, whose text is long and says nothing more.
+func innermost(err error) error {
+	if errs, ok := errors.AsType[graphql.Errors](err); ok && len(errs) > 0 && errs[0].Unwrap() != nil {
+		return errs[0].Unwrap()
+	}
+	return err
 }
 
 // judgeAnswer reads an answer with status 200 (itn-graphql, section 2.5).

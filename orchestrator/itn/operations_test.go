@@ -335,6 +335,22 @@ func TestFallBackToTheOlderForm(t *testing.T) {
 	}
 }
 
+// TestARefusalOfTheResolverIsNoReasonToFallBack: the form was understood.
+func TestARefusalOfTheResolverIsNoReasonToFallBack(t *testing.T) {
+	for name, behaviour := range map[string]itntest.Behaviour{
+		"the node's state": itntest.Refuse("some new text", "schedulePayments"),
+		"a bad argument":   itntest.Refuse("Argument `tps` of type `Float` expected on field `schedulePayments`, found x.", ""),
+	} {
+		node := itntest.New(t, itntest.Options{})
+		node.Script("schedulePayments", behaviour)
+		_, err := node.Client(itn.Options{}).SchedulePayments(t.Context(), payments(), handle, nil)
+		errorAs[*itn.RefusedError](t, err)
+		if node.Order() != "AR" {
+			t.Errorf("%s: requests %s, want AR", name, node.Order())
+		}
+	}
+}
+
 func TestNewerOnlyOperationRefused(t *testing.T) {
 	node := itntest.New(t, itntest.Options{})
 	node.Script("createAccounts", itntest.Refuse("Field 'createAccounts' is not defined on type 'mutation'", ""))

@@ -80,7 +80,7 @@ func (c *Client) do(ctx context.Context, request request) error {
 				return &NoAnswerError{request.operation, c.address, then(lostReply, sent.reply.err)}
 			}
 			lostReply = sent.reply.err
-		default: // answered, unauthorized
+		case answered, unauthorized, unsent:
 			return sent.reply.err
 		}
 	}

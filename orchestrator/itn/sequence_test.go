@@ -321,12 +321,29 @@ func TestBeforeStopsARequest(t *testing.T) {
 	}
 }
 
+// TestNothingIsSentBehindTheEndOfTheContext ends it while the attempt is recorded.
+func TestNothingIsSentBehindTheEndOfTheContext(t *testing.T) {
+	node := itntest.New(t, itntest.Options{})
+	interrupted := errors.New("interrupted")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	err := node.Client(itn.Options{}).UpdateGating(ctx, gating(), func(itn.Attempt) error {
+		cancel(interrupted)
+		return nil
+	})
+	errorAs[*itn.NotSentError](t, err)
+	errorIs(interrupted)(t, err)
+	if node.Order() != "A" {
+		t.Errorf("requests %s, want A", node.Order())
+	}
+}
+
 func TestNotSent(t *testing.T) {
 	for _, test := range []struct {
 		name    string
 		prepare func(*itntest.Node) *itn.Client
 		details func() itn.PaymentsDetails
 		order   string
+		text    string // of the error
 	}{
 		{
 			name: "connection refused",
@@ -335,6 +352,7 @@ func TestNotSent(t *testing.T) {
 				return n.Client(itn.Options{})
 			},
 			details: payments,
+			text:    "schedulePayments not sent to node 10.0.0.1:3085: auth before it: dial tcp: connection refused",
 		},
 		{
 			name: "no key",
@@ -342,6 +360,7 @@ func TestNotSent(t *testing.T) {
 				return itn.New(itntest.Address, itn.Key{}, itn.Options{Transport: n.Transport()})
 			},
 			details: payments,
+			text:    "schedulePayments not sent to node 10.0.0.1:3085: auth before it: the client has no ITN key",
 		},
 		{
 			name:    "not a number",
@@ -352,6 +371,7 @@ func TestNotSent(t *testing.T) {
 				return details
 			},
 			order: "A",
+			text:  "schedulePayments not sent to node 10.0.0.1:3085: encoding the request: json: unsupported value: NaN",
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -359,6 +379,9 @@ func TestNotSent(t *testing.T) {
 			client := test.prepare(node)
 			_, err := client.SchedulePayments(t.Context(), test.details(), "", nil)
 			errorAs[*itn.NotSentError](t, err)
+			if err.Error() != test.text {
+				t.Errorf("error %q, want %q", err, test.text)
+			}
 			if node.Order() != test.order {
 				t.Errorf("requests %q, want %q", node.Order(), test.order)
 			}

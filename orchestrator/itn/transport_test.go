@@ -54,7 +54,6 @@ func TestAddressForms(t *testing.T) {
 
 // TestOverTCP runs the client with its own transport against a node that answers chunked and without Content-Type.
 func TestOverTCP(t *testing.T) {
-	t.Setenv("HTTP_PROXY", "http://127.0.0.1:1") // must not be used
 	node := itntest.New(t, itntest.Options{Older: true})
 	client := itn.New(node.Listen(), node.Key(), itn.Options{})
 	defer client.Close()
@@ -82,10 +81,19 @@ func TestALostReplyOverTCP(t *testing.T) {
 	}
 }
 
+func TestNoProxyOfTheEnvironment(t *testing.T) {
+	if itn.NewTransport().Proxy != nil {
+		t.Error("control requests may go through a proxy")
+	}
+}
+
 // TestRedirectsAreNotFollowed offers one to a place that would answer.
 func TestRedirectsAreNotFollowed(t *testing.T) {
 	reached := false
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if encodings := r.Header.Values("Accept-Encoding"); len(encodings) != 0 {
+			t.Errorf("compression is asked for: %q; its answers would grow past their bound", encodings)
+		}
 		reached = reached || r.URL.Path == "/elsewhere"
 		http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
 	}))

@@ -8,9 +8,6 @@ func (n *Network) Supply() (owned mina.Nanomina) {
 	return owned
 }
 
-// GenesisSupply returns what all accounts owned at genesis.
-func (n *Network) GenesisSupply() mina.Nanomina { return n.genesis.ledger.total() }
-
 func (l ledger) total() (owned mina.Nanomina) {
 	for id := range l.accounts.Len() {
 		owned += l.accounts.Get(id).balance
@@ -36,4 +33,15 @@ func (n *Network) Tip(address string) (hash string) {
 		}
 	})
 	return hash
+}
+
+// ZkappBalances returns the balances of the accounts that were created first.
+func (n *Network) ZkappBalances(count int) []mina.Nanomina {
+	var balances []mina.Nanomina
+	for _, created := range n.History() {
+		if fact, ok := created.Fact.(AccountCreated); ok && len(balances) < count {
+			n.do(func() { balances = append(balances, n.best.ledger.get(n.accounts.id(fact.PublicKey)).balance) })
+		}
+	}
+	return balances
 }

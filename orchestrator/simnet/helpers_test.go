@@ -299,3 +299,24 @@ func gating(isolate bool) map[string]any {
 		"trustedPeers": []any{}, "bannedPeers": []any{}, "isolate": isolate, "cleanAddedPeers": false, "addedPeers": []any{},
 	}}
 }
+
+// logEntry is an entry of an internal log as the port answers it.
+type logEntry struct {
+	ID        int
+	Timestamp string
+	Message   string
+	Metadata  []struct {
+		Item  string
+		Value json.RawMessage
+	}
+	Process *string
+}
+
+// logs reads the internal log from an ID on.
+func (c *client) logs(start int) []logEntry {
+	c.Helper()
+	var entries []logEntry
+	decode(c, c.must(`query($start: Int!) { internalLogs(startLogId: $start) { id timestamp message metadata { item value } process } }`,
+		map[string]any{"start": start}), &entries)
+	return entries
+}

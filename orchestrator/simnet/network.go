@@ -45,7 +45,6 @@ type Network struct {
 	publicKeys  map[itn.PrivateKey]accountID // what private keys seen so far belong to
 	uuids       *rand.ChaCha8
 	serial      uint64 // commands made so far
-	genesis     *block
 	best        *block
 	highest     int
 	blocks      map[int][]*block // by height, those that may still be linked to
@@ -112,7 +111,7 @@ func New(options Options) (*Network, error) {
 		SlotMS: opts.Slot.Milliseconds(), LatencyMS: opts.Latency.Milliseconds(),
 	})
 	for _, node := range n.nodes {
-		node.tip = n.genesis
+		node.tip = n.best
 		n.start(node)
 	}
 	n.reportAll()
@@ -137,11 +136,11 @@ func (n *Network) makeGenesis() {
 		}
 	}
 	// The genesis block has length 1, as Mina's.
-	n.genesis = &block{height: 1, best: true, made: n.opts.Genesis}
-	n.genesis.ledger, _ = work.seal()
-	n.genesis.hash = stateHash(n.opts.Seed, n.genesis)
-	n.best, n.highest = n.genesis, 1
-	n.blocks[1] = []*block{n.genesis}
+	n.best = &block{height: 1, best: true, made: n.opts.Genesis}
+	n.best.ledger, _ = work.seal()
+	n.best.hash = stateHash(n.opts.Seed, n.best)
+	n.highest = 1
+	n.blocks[1] = []*block{n.best}
 }
 
 // Start lets the network live: a goroutine that belongs to it lets things happen when they are due, until Stop is called or ctx ends. On

@@ -136,8 +136,7 @@ func (n *Network) endSchedule(s *schedule, reason EndReason) {
 
 // submit sends a schedule's next command from the sender whose turn it is. The index rises whatever comes of it, the nonce only on success.
 // died reports an exception: the memo does not fit.
-func (s *schedule) submit(kind string, fee mina.Nanomina, moves func(from accountID) []move) (sent, died bool) {
-	memo := fmt.Sprintf("%s-%d", s.prefix, s.index)
+func (s *schedule) submit(kind, memo string, fee mina.Nanomina, moves func(from accountID) []move) (sent, died bool) {
 	if len(memo) > maxMemo {
 		return false, true
 	}
@@ -154,6 +153,9 @@ func (s *schedule) submit(kind string, fee mina.Nanomina, moves func(from accoun
 	from.nonce++
 	return true, false
 }
+
+// memo is the memo of the schedule's next command.
+func (s *schedule) memo() string { return fmt.Sprintf("%s-%d", s.prefix, s.index) }
 
 // newCommand completes a command that is submitted to a node now.
 func (n *Network) newCommand(origin *node, c command) *command {
@@ -201,7 +203,7 @@ func (n *Network) schedulePayments(d *daemon, details itn.PaymentsDetails, handl
 	s.senders = senders
 	s.step = func(at time.Time) (time.Time, bool) {
 		fee := between(s.random, mina.Nanomina(details.MinFee), mina.Nanomina(details.MaxFee))
-		_, died := s.submit("payment", fee, func(from accountID) []move { return []move{{from: from, to: receiver, amount: amount}} })
+		_, died := s.submit("payment", s.memo(), fee, func(from accountID) []move { return []move{{from: from, to: receiver, amount: amount}} })
 		return at.Add(s.interval), !died
 	}
 	n.recordAccepted(s, opSchedulePayments, details.TPS)

@@ -15,6 +15,9 @@ const zkappStock = 20
 // defaultAccountUpdates stands for maxAccountUpdates when the request leaves it out.
 const defaultAccountUpdates = 2
 
+// olderMaxCostFee is what an older daemon pays for a command of maximum cost.
+const olderMaxCostFee mina.Nanomina = 1_000_000_000
+
 // zkappLoad is what a schedule of zkApp commands does: it deploys, waits until all it deployed is in the ledger, and then sends.
 type zkappLoad struct {
 	*schedule
@@ -91,7 +94,7 @@ func (l *zkappLoad) step(at time.Time) (next time.Time, alive bool) {
 // deployNext sends the next deployment. One that the pool does not take is tried again at the next tick.
 func (l *zkappLoad) deployNext() (alive bool) {
 	target := l.deploy[l.index]
-	sent, died := l.submit("zkapp:2:0", mina.Nanomina(l.details.DeploymentFee), func(from accountID) []move {
+	sent, died := l.submit("zkapp:2:0", l.memo(), mina.Nanomina(l.details.DeploymentFee), func(from accountID) []move {
 		return []move{{from: from, to: target, amount: withCreationFee(mina.Nanomina(l.details.InitBalance))}}
 	})
 	if !sent && !died {
@@ -144,7 +147,11 @@ func (l *zkappLoad) sendNext() (alive bool) {
 		kind = "zkapp:6:5"
 	}
 	fee := between(l.random, mina.Nanomina(l.details.MinFee), mina.Nanomina(l.details.MaxFee))
-	sent, died := l.submit(kind, fee, withNew)
+	memo := l.memo()
+	if l.details.MaxCost && l.daemon.node.older {
+		fee, memo = olderMaxCostFee, "" // such a daemon takes neither from the request
+	}
+	sent, died := l.submit(kind, memo, fee, withNew)
 	if !sent {
 		return !died
 	}

@@ -144,8 +144,8 @@ func TestFqAgreesWithBigIntegers(t *testing.T) {
 	})
 }
 
-func TestSqrtOfFewestBits(t *testing.T) {
-	// 5 generates the elements whose order is a power of two: its powers take the longest and the shortest ways through Sqrt.
+func TestSqrtOfRootsOfUnity(t *testing.T) {
+	// The elements whose order is a power of two take the longest and the shortest ways through Sqrt.
 	root := fpRootOfUnity
 	for order := 32; order > 0; order-- {
 		got, ok := root.Sqrt()
@@ -158,7 +158,7 @@ func TestSqrtOfFewestBits(t *testing.T) {
 		root = root.Square()
 	}
 	if root != fpOne {
-		t.Errorf("the root of unity has another order than 2^32")
+		t.Error("the root of unity has another order than 2^32")
 	}
 }
 

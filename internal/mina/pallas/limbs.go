@@ -72,7 +72,7 @@ func sub(x, y limbs, m0, m1 uint64) limbs {
 // u·m that makes the lowest word of t zero, and drops that word; t stays below 2m. The factor of u, −1/m modulo 2⁶⁴, is m0−2,
 // because m0 ≡ 1 modulo 2³².
 //
-// Half the time of a signature check is spent here, so the four turns are written out, and a carry is added by Add64 even where
+// Most of the time of a signature check is spent here, so the four turns are written out, and a carry is added by Add64 even where
 // none can come out again, which costs one instruction where + costs three.
 func mul(x, y limbs, m0, m1 uint64) limbs {
 	var carry uint64

@@ -145,7 +145,7 @@ func (c coercion) value(name string, wanted *ast.Type, constant any, given bool)
 	case constant == nil && wanted.NonNull:
 		return nil, c.expected(name, wanted.String(), constant, given)
 	case constant == nil:
-		return nil, nil //nolint:nilnil // GraphQL's null
+		return nil, nil // GraphQL's null
 	case wanted.Elem != nil:
 		items, isList := constant.([]any)
 		if !isList {

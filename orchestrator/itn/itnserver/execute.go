@@ -31,8 +31,7 @@ type execution struct {
 	sequenced bool
 }
 
-// execute runs a request text and answers as itn-graphql, section 2.5, has it. Introspection and the directives skip and
-// include are not played.
+// execute runs a request text and answers as itn-graphql, section 2.5, has it.
 func (s *Server) execute(ctx context.Context, request graphqlRequest, sequenced bool) Answer {
 	document, err := s.documents.parse(*request.query)
 	if err != nil {

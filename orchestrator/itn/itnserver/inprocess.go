@@ -67,7 +67,7 @@ func (r *recorder) serve(handler http.Handler, request *http.Request) (aborted b
 	defer func() {
 		switch failure := recover(); failure {
 		case nil:
-		case http.ErrAbortHandler: //nolint:errorlint // recovered values are compared as net/http does
+		case http.ErrAbortHandler: // recovered values are compared as net/http does
 			aborted = true
 		default:
 			panic(failure)

@@ -5,6 +5,8 @@
 // A Server is one run of one daemon: its UUID and its counters begin with New. To restart a node, make a new Server. It is
 // an http.Handler; Answer gives the reply without sending it, to those who want to delay, drop or cut it; and InProcess
 // serves it without a network.
+//
+// Not played: the status routes, the web page that a browser gets, introspection, and the directives skip and include.
 package itnserver
 
 import (
@@ -299,7 +301,7 @@ func readJSON(text []byte) (any, error) {
 // nullable reads a member that may be missing or null; another kind makes the daemon raise.
 func nullable[T any](member any) (*T, error) {
 	if member == nil {
-		return nil, nil //nolint:nilnil // absent is no error
+		return nil, nil // absent is no error
 	}
 	typed, ok := member.(T)
 	if !ok {

@@ -443,8 +443,10 @@ func TestOverHTTP(t *testing.T) {
 	server, allowed := newServer(t, false)
 	listening := httptest.NewServer(server)
 	defer listening.Close()
+	overTCP := itn.NewTransport()
+	defer overTCP.CloseIdleConnections()
 	transports := map[string]http.RoundTripper{
-		"TCP":        http.DefaultTransport,
+		"TCP":        overTCP,
 		"in process": InProcess{Find: func(string) http.Handler { return server }},
 	}
 	number := uint16(0)

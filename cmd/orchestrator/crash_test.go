@@ -1,0 +1,251 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"provingground/orchestrator"
+	"provingground/orchestrator/record"
+	"provingground/orchestrator/simnet"
+)
+
+func freePort(t *testing.T) uint16 {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	return uint16(listener.Addr().(*net.TCPAddr).Port)
+}
+
+// crashScript does one of everything that leaves something behind, and leaves some of it at its end. NAME makes its files, memos and
+// accounts those of one run.
+const crashScript = `
+{"action":"discovery","params":{"noBPs":true}}
+{"action":"fund-keys","params":{"amount":60000000000,"fee":1000000000,"prefix":"./NAME/fund/key","num":6,"privkeys":["private-keys/KEY"]}}
+{"action":"load-keys","params":{"dir":"./NAME/fund"}}
+{"action":"payments","params":{"experimentName":"NAME","tps":0.3,"minTps":0.1,"durationMin":600,"minFee":100000000,"maxFee":100000000,"amount":1000,
+ "receiver":"B62qiy32p8kAKnny8ZFwoMhYpBppM1DWVCqAPBYNcXnsAHhnfAAuXgg","feePayers":{"type":"output","step":-1,"name":"key"},"nodes":{"type":"output","step":-3,"name":"participant"}}}
+{"action":"set-zkapp-soft-limit","params":{"limit":5,"nodes":{"type":"output","step":-4,"name":"participant"}}}
+{"action":"sample","params":{"group":{"type":"output","step":-5,"name":"participant"},"ratios":[0.5]}}
+{"action":"isolate","params":{"nodes":{"type":"output","step":-1,"name":"group1"}}}
+{"action":"wait","params":{"sec":20}}
+{"action":"reset-gating","params":{"nodes":{"type":"output","step":-3,"name":"group1"},"addRandomPeers":2}}
+{"action":"stop","params":{"receipts":{"type":"output","step":-6,"name":"receipt"}}}
+{"action":"payments","params":{"experimentName":"NAME","tps":0.2,"minTps":0.1,"durationMin":600,"minFee":100000000,"maxFee":100000000,"amount":1000,
+ "receiver":"B62qiy32p8kAKnny8ZFwoMhYpBppM1DWVCqAPBYNcXnsAHhnfAAuXgg","feePayers":{"type":"output","step":-8,"name":"key"},"nodes":{"type":"output","step":-10,"name":"participant"}}}
+`
+
+// crashRun is one run of the script, killed or not, and what came of it.
+type crashRun struct {
+	n      *network
+	name   string
+	script string
+	out    string // file of standard output
+	from   int    // length of the journal before it
+}
+
+func (n *network) newCrashRun(name string, key int) crashRun {
+	script := strings.NewReplacer("NAME", name, "KEY", fmt.Sprintf("key-%d", key)).Replace(crashScript)
+	return crashRun{n: n, name: name, script: script, out: filepath.Join(n.dir, name+".out"), from: len(n.History())}
+}
+
+// start returns the command that runs or resumes the script, its standard output going to a file.
+func (r crashRun) start(t *testing.T, out string, args ...string) (*exec.Cmd, *bytes.Buffer) {
+	t.Helper()
+	cmd := r.n.command(t, append(args, "-record", out+".record")...)
+	cmd.Stdin = strings.NewReader(r.script)
+	file, err := os.Create(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = file.Close() })
+	cmd.Stdout = file
+	var log bytes.Buffer
+	cmd.Stderr = &log
+	return cmd, &log
+}
+
+// killedAt runs the script and lets it kill itself after so many lines of its record.
+func (r crashRun) killedAt(t *testing.T, line int) {
+	t.Helper()
+	cmd, log := r.start(t, r.out, "-seed", "5", r.n.config)
+	cmd.Env = append(cmd.Env, killEnv+"="+strconv.Itoa(line))
+	if code := exitCode(t, cmd.Run()); code != -int(syscall.SIGKILL) {
+		t.Fatalf("killed at line %d: exit %d\n%s", line, code, log)
+	}
+}
+
+// mustStop undoes what the record of the run says, and fails the test unless nothing remains.
+func (r crashRun) mustStop(t *testing.T, out string) {
+	t.Helper()
+	cmd := r.n.command(t, "stop", out, r.n.config)
+	var log bytes.Buffer
+	cmd.Stderr = &log
+	code := exitCode(t, cmd.Run())
+	// Load of an older daemon whose reply was lost has no known handle: it may remain, and only it.
+	if code != orchestrator.CodeOK && !(code == orchestrator.CodeRemains && r.lostOld()) {
+		t.Fatalf("stop %s: exit %d\n%s", out, code, &log)
+	}
+	if code == orchestrator.CodeRemains {
+		t.Logf("%s: remains, as reported: %s", r.name, &log)
+		return
+	}
+	if left := r.n.History().Unstopped(); len(left) > 0 {
+		t.Fatalf("after stop %s, %d schedules run:\n%v\n%s", out, len(left), left, &log)
+	}
+	if gated, limited := r.n.History().Gating(), r.n.History().Limits(); len(gated) > 0 || len(limited) > 0 {
+		t.Fatalf("after stop %s: gating %v, limits %v\n%s", out, gated, limited, &log)
+	}
+}
+
+// lostOld reports whether a schedule runs on an older node: only there can load be without a known handle.
+func (r crashRun) lostOld() bool {
+	old := r.n.Nodes()[len(r.n.Nodes())-1]
+	return slices.ContainsFunc(r.n.History().Unstopped(), func(s simnet.Schedule) bool { return s.Node == old })
+}
+
+// accepted returns the schedules of this run that nodes accepted, by memo prefix, in order.
+func (r crashRun) accepted() []string {
+	var memos []string
+	for _, s := range r.n.History().Schedules() {
+		if strings.HasPrefix(s.MemoPrefix, r.name+"-") {
+			memos = append(memos, s.MemoPrefix)
+		}
+	}
+	slices.Sort(memos)
+	return memos
+}
+
+// mustHaveEnded fails the test unless the output is that of a whole run: all steps done, with as many outputs as the uninterrupted run.
+func (r crashRun) mustHaveEnded(t *testing.T, out string, want map[string]int) {
+	t.Helper()
+	got := countLines(t, out)
+	for name, n := range want {
+		if got[name] != n {
+			t.Errorf("%s: %d lines %q, the uninterrupted run has %d", out, got[name], name, n)
+		}
+	}
+}
+
+// countLines counts the outputs and finished steps of a record: what must be the same however often a run was cut short.
+func countLines(t *testing.T, path string) map[string]int {
+	t.Helper()
+	file, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	counts := map[string]int{}
+	if _, err := record.Read(path, file, func(l record.Line) error {
+		if l.Output() || l.Name == "_done" || l.Name == "_end" {
+			counts[fmt.Sprintf("step %d %s", l.Step, l.Name)]++
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return counts
+}
+
+func countAll(t *testing.T, path string) int {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bytes.Count(text, []byte("\n"))
+}
+
+// TestKilledAfterEveryRecordLine kills the orchestrator after each line of its record, one by one, and lets stop or resume go on from
+// there. Whatever the line: stop leaves nothing running, and resume ends as the uninterrupted run without repeating anything.
+func TestKilledAfterEveryRecordLine(t *testing.T) {
+	n := newNetwork(t, nil)
+	whole := n.newCrashRun("w", 0)
+	cmd, log := whole.start(t, whole.out, "-seed", "5", n.config)
+	if code := exitCode(t, cmd.Run()); code != 0 {
+		t.Fatalf("the uninterrupted run: exit %d\n%s", code, log)
+	}
+	want, lines, schedules := countLines(t, whole.out), countAll(t, whole.out), len(whole.accepted())
+	whole.mustStop(t, whole.out)
+	if schedules != 5 {
+		t.Fatalf("the uninterrupted run has %d schedules, the script asks for 3 and 2", schedules)
+	}
+	step := max(1, lines/max(1, 3*rounds(t))) // all lines at ROUNDS=100, every few at 10
+	offset := rand.IntN(step)
+	t.Logf("%d lines, every %d from %d on", lines, step, offset+1)
+	for line := 1 + offset; line < lines; line += step { // the last line is the end itself
+		r := n.newCrashRun(fmt.Sprintf("a%d", line), 1+line%19)
+		r.killedAt(t, line)
+		r.mustStop(t, r.out)
+
+		r = n.newCrashRun(fmt.Sprintf("b%d", line), 1+line%19)
+		r.killedAt(t, line)
+		resumed := r.out + ".resumed"
+		cmd, log := r.start(t, resumed, "resume", r.out, n.config)
+		if code := exitCode(t, cmd.Run()); code != 0 {
+			t.Errorf("killed after line %d, resume: exit %d\n%s", line, code, log)
+			r.mustStop(t, resumed)
+			continue
+		}
+		r.mustHaveEnded(t, resumed, want)
+		if got := r.accepted(); len(got) != schedules {
+			t.Errorf("killed after line %d and resumed: schedules %v, the uninterrupted run has %d", line, got, schedules)
+		}
+		r.mustStop(t, resumed)
+	}
+	if overlaps := n.History().Overlaps(); len(overlaps) > 0 {
+		t.Errorf("a sender key in two schedules at once: %v", overlaps)
+	}
+}
+
+// TestRandomSignals sends SIGINT, SIGTERM or SIGKILL at random moments. After the clean-up, or after stop where there was none, nothing
+// runs.
+func TestRandomSignals(t *testing.T) {
+	n := newNetwork(t, nil)
+	for round := range rounds(t) {
+		r := n.newCrashRun(fmt.Sprintf("s%d", round), round%20)
+		cmd, log := r.start(t, r.out, "-seed", strconv.Itoa(round), n.config)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan error, 1)
+		go func() { ended <- cmd.Wait() }()
+		signal := []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGKILL}[round%3]
+		timer := time.NewTimer(time.Duration(rand.IntN(1200)) * time.Millisecond)
+		var err error
+		select {
+		case <-timer.C:
+			_ = cmd.Process.Signal(signal)
+			err = <-ended
+		case err = <-ended:
+		}
+		timer.Stop()
+		code := exitCode(t, err)
+		t.Logf("round %d, %v: exit %d", round, signal, code)
+		switch {
+		case code == 0 || code == -int(signal): // it had ended, or the signal came before it was watched for, or it was SIGKILL
+			if text, err := os.ReadFile(r.out); err == nil && bytes.Contains(text, []byte("\n")) {
+				r.mustStop(t, r.out)
+			}
+		case code == 128+int(signal), code == orchestrator.CodeRemains && r.lostOld():
+		default:
+			t.Errorf("round %d, %v: exit %d\n%s", round, signal, code, log)
+		}
+		if left := n.History().Unstopped(); len(left) > 0 && !r.lostOld() {
+			t.Fatalf("round %d, %v: %d schedules run\n%s", round, signal, len(left), log)
+		}
+	}
+}

@@ -1,0 +1,168 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"provingground/internal/clock"
+	"provingground/internal/mina"
+	"provingground/orchestrator/simnet"
+	"provingground/orchestrator/simnet/standin"
+	"provingground/orchestrator/simnet/workdir"
+)
+
+// The test binary plays the programs that the tests start: itself as the orchestrator, and the stand-ins of simnet.
+const (
+	playEnv = "PROVINGGROUND_TEST_PLAY"    // "orchestrator": be the command
+	killEnv = "PROVINGGROUND_TEST_KILL_AT" // after so many lines of the record, kill yourself
+)
+
+func TestMain(m *testing.M) {
+	switch {
+	case len(os.Args) > 3 && os.Args[1] == "stand-in": // first: it inherits the environment of the orchestrator that called it
+		os.Exit(playStandIn(os.Args[2], os.Args[3], os.Args[4:]))
+	case os.Getenv(playEnv) == "orchestrator":
+		os.Exit(playOrchestrator())
+	}
+	os.Exit(m.Run())
+}
+
+func playOrchestrator() int {
+	p := program{args: os.Args[1:], stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, getenv: os.LookupEnv}
+	if at, err := strconv.Atoi(os.Getenv(killEnv)); err == nil {
+		p.afterLine = func(lines int) {
+			if lines == at {
+				_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+				select {} // the signal is under way
+			}
+		}
+	}
+	return p.run(context.Background())
+}
+
+func playStandIn(name, socket string, args []string) int {
+	call := standin.Call{
+		Args: args, Getenv: os.LookupEnv, Stdout: os.Stdout, Stderr: os.Stderr, Files: standin.Disk{}, Controls: standin.Dial(socket),
+		MinFee: simnet.DefaultMinFee,
+	}
+	if name == "mina" {
+		return standin.Mina(context.Background(), call)
+	}
+	return standin.Control(context.Background(), call)
+}
+
+// network is a simulated network on TCP, and the directory with all that a caller of the command needs.
+type network struct {
+	*simnet.Network
+	dir    string
+	config string
+}
+
+// newNetwork starts a network of 6 nodes, 2 of them producers, 1 of them old, at ten minutes of network time a second.
+func newNetwork(t *testing.T, change func(*simnet.Options)) *network {
+	t.Helper()
+	const scale = 600
+	path := filepath.Join(t.TempDir(), "sim")
+	dir, err := workdir.New(path, 20, "", 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	genesis := time.Now().Add(-time.Second).UTC().Truncate(time.Millisecond)
+	scaled, err := clock.Scaled(genesis, scale)
+	if err != nil {
+		t.Fatal(err)
+	}
+	options := simnet.Options{
+		Nodes: 6, Producers: 2, Old: 1, Clock: scaled, Genesis: genesis, Seed: 3, ITNKeys: dir.ITNKeys(), KeepJournal: true,
+		Port: freePort(t), ListPort: freePort(t), Accounts: dir.Accounts(mina.Nanomina(50_000_000_000_000_000)),
+	}
+	if change != nil {
+		change(&options)
+	}
+	sim, err := simnet.New(options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := sim.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := sim.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := sim.Listen(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	server, err := standin.Serve(t.Context(), dir.Socket(), sim)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := server.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	executable, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := dir.Write(workdir.Network{
+		Executable: executable, OnlineURL: sim.OnlineURL(), Slot: sim.Slot(), Genesis: sim.Genesis(), ClockScale: scale,
+		Hosts: sim.Hosts()[:1], Submitters: sim.Submitters(),
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return &network{Network: sim, dir: path, config: dir.Config()}
+}
+
+// command returns the command, to be run in the network's directory.
+func (n *network) command(t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
+	executable, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(executable, args...)
+	cmd.Dir = n.dir
+	cmd.Env = append(os.Environ(), playEnv+"=orchestrator", "PW=", "TMPDIR="+t.TempDir())
+	return cmd
+}
+
+// exitCode returns the exit code of a finished command; -n when signal n ended it.
+func exitCode(t *testing.T, err error) int {
+	t.Helper()
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		return 0
+	case !errors.As(err, &exit):
+		t.Fatal(err)
+	}
+	if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+		return -int(status.Signal())
+	}
+	return exit.ExitCode()
+}
+
+// rounds is how often a random test repeats: ROUNDS in the environment, 10 without it.
+func rounds(t *testing.T) int {
+	t.Helper()
+	text, ok := os.LookupEnv("ROUNDS")
+	if !ok {
+		return 10
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatal(fmt.Errorf("ROUNDS: %w", err))
+	}
+	return n
+}
