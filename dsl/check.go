@@ -1,9 +1,12 @@
 package dsl
 
 import (
+	"cmp"
 	"fmt"
+	"math"
 	"math/big"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -52,17 +55,12 @@ func (k Kind) fits(want Kind) bool {
 	if k == want || k == Any || want == Any {
 		return true
 	}
+	if k == PrivateKey || want == PrivateKey { // a key is no text, and no text a key
+		return false
+	}
 	got, _ := k.shape()
 	wanted, _ := want.shape()
-	switch {
-	case k == PrivateKey || want == PrivateKey: // secrets stay where they belong
-		return false
-	case wanted == String && want == Word: // any text will do
-		return got == String
-	case wanted == Number:
-		return got == Number
-	}
-	return false
+	return want == Word && got == String || wanted == Number && got == Number
 }
 
 // Param describes one parameter of an action.
@@ -99,15 +97,12 @@ type Signature struct {
 	Numbered func(*Step) []Output
 }
 
-func (s Signature) param(name string) (Param, bool) {
-	i := slices.IndexFunc(s.Params, func(p Param) bool { return p.Name == name })
-	if i < 0 {
-		i = slices.IndexFunc(s.Params, func(p Param) bool { return strings.EqualFold(p.Name, name) })
+// param returns the index of the parameter of that name, whatever its case, or -1.
+func (s Signature) param(name string) int {
+	if i := slices.IndexFunc(s.Params, func(p Param) bool { return p.Name == name }); i >= 0 {
+		return i
 	}
-	if i < 0 {
-		return Param{}, false
-	}
-	return s.Params[i], true
+	return slices.IndexFunc(s.Params, func(p Param) bool { return strings.EqualFold(p.Name, name) })
 }
 
 // OutputsOf returns all outputs of a step of this action.
@@ -131,6 +126,14 @@ type earlierStep struct {
 	known   bool // the action exists
 }
 
+func (e earlierStep) output(name string) (Output, bool) {
+	i := slices.IndexFunc(e.outputs, func(o Output) bool { return o.Name == name })
+	if i < 0 {
+		return Output{}, false
+	}
+	return e.outputs[i], true
+}
+
 // NewChecker returns a checker for the actions of these signatures.
 func NewChecker(signatures []Signature) *Checker {
 	c := &Checker{signatures: make(map[string]Signature, len(signatures))}
@@ -151,56 +154,48 @@ func Check(script *Script, signatures []Signature) Findings {
 	return found.Sort()
 }
 
-// Step returns the findings about the next step of a script.
+// Step returns the findings about the next step of a script, in no particular order. Steps must come in the order of their numbers.
 func (c *Checker) Step(source *Source, step *Step) Findings {
-	var found Findings
+	found := slices.Clone(step.faults)
 	report := func(span Span, hint, format string, args ...any) {
 		found = append(found, finding(source, span, step.Number, hint, format, args...))
 	}
 	signature, known := c.signatures[step.Action]
 	entry := earlierStep{action: step.Action, known: known}
-	if known {
+	switch {
+	case known:
 		entry.outputs = signature.OutputsOf(step)
-	} else {
-		hint := Suggest(step.Action, c.names)
-		if hint == "" {
-			hint = "orchestrator explain lists the actions"
-		}
-		report(step.ActionSpan, hint, "unknown action %q", step.Action)
+	case step.Action != "": // without an action there is a finding already
+		report(step.ActionSpan, cmp.Or(Suggest(step.Action, c.names), "orchestrator explain lists the actions"), "unknown action %q", step.Action)
 	}
-	seen := map[string]bool{}
-	for _, arg := range step.Args {
+	given := make([]*Arg, len(signature.Params))
+	for a := range step.Args {
+		arg := &step.Args[a]
 		if arg.Ref != nil {
 			c.ref(arg.Ref, step, report)
 		}
 		if !known {
 			continue
 		}
-		param, ok := signature.param(arg.Name)
-		if !ok {
-			names := make([]string, len(signature.Params))
-			for i, p := range signature.Params {
-				names[i] = p.Name
-			}
-			hint := Suggest(arg.Name, names)
-			if hint == "" {
-				hint = "it has " + strings.Join(names, ", ")
-			}
-			report(arg.NameSpan, hint, "%s has no parameter %q", step.Action, arg.Name)
+		i := signature.param(arg.Name)
+		if i < 0 {
+			report(arg.NameSpan, nearest(arg.Name, "parameter", names(signature.Params, func(p Param) string { return p.Name })),
+				"%s has no parameter %q", step.Action, arg.Name)
 			continue
 		}
-		if seen[param.Name] {
-			report(arg.NameSpan, "keep one of them", "parameter %q is given twice", param.Name)
+		if given[i] != nil && given[i].Name != arg.Name { // what is the same to the letter is a finding already
+			report(arg.NameSpan, "keep one of them", "%q is given twice, as %q too", arg.Name, given[i].Name)
 		}
-		seen[param.Name] = true
-		if arg.Ref != nil {
-			c.refKind(arg, param, report)
-		} else {
+		given[i] = arg
+		switch param := signature.Params[i]; {
+		case arg.Ref != nil:
+			c.refKind(arg.Ref, param, report)
+		case arg.Value.Shape != Object: // an object that is no reference is a finding already
 			literal(arg.Value, param, report)
 		}
 	}
-	for _, p := range signature.Params {
-		if p.Required && !seen[p.Name] {
+	for i, p := range signature.Params {
+		if p.Required && given[i] == nil {
 			report(step.ActionSpan, "", "%s needs the parameter %q: %s", step.Action, p.Name, p.Doc)
 		}
 	}
@@ -210,38 +205,40 @@ func (c *Checker) Step(source *Source, step *Step) Findings {
 
 type report func(span Span, hint, format string, args ...any)
 
+func names[T any](of []T, name func(T) string) []string {
+	all := make([]string, len(of))
+	for i, one := range of {
+		all[i] = name(one)
+	}
+	return all
+}
+
+// nearest says which name may be meant, or if none is near which there are.
+func nearest(given, what string, known []string) string {
+	if len(known) == 0 {
+		return "it has no " + what
+	}
+	return cmp.Or(Suggest(given, known), "it has "+strings.Join(known, ", "))
+}
+
 // ref looks for the step and the output that a reference names.
 func (c *Checker) ref(ref *Ref, step *Step, report report) {
 	if ref.File != "" {
 		return
 	}
-	switch {
-	case ref.Step >= step.Number:
+	if ref.Step >= step.Number {
 		report(ref.StepSpan, "", "the reference points to step %d, which has not run when step %d does", ref.Step, step.Number)
 		return
-	case ref.Step >= len(c.earlier) || !c.earlier[ref.Step].known:
-		return // reported there
 	}
 	target := c.earlier[ref.Step]
-	if !slices.ContainsFunc(target.outputs, func(o Output) bool { return o.Name == ref.Name }) {
-		names := make([]string, len(target.outputs))
-		for i, o := range target.outputs {
-			names[i] = o.Name
-		}
-		hint := Suggest(ref.Name, names)
-		switch {
-		case hint == "" && len(names) == 0:
-			hint = "it has no output"
-		case hint == "":
-			hint = "it has " + strings.Join(names, ", ")
-		}
-		report(ref.NameSpan, hint, "step %d (%s) has no output %q", ref.Step, target.action, ref.Name)
+	if _, ok := target.output(ref.Name); target.known && !ok {
+		report(ref.NameSpan, nearest(ref.Name, "output", names(target.outputs, func(o Output) string { return o.Name })),
+			"step %d (%s) has no output %q", ref.Step, target.action, ref.Name)
 	}
 }
 
 // refKind compares the output that an argument refers to with the parameter's kind, and checks the value given for its absence.
-func (c *Checker) refKind(arg Arg, param Param, report report) {
-	ref := arg.Ref
+func (c *Checker) refKind(ref *Ref, param Param, report report) {
 	if ref.OnEmpty != nil {
 		literal(*ref.OnEmpty, param, report)
 	}
@@ -249,51 +246,50 @@ func (c *Checker) refKind(arg Arg, param Param, report report) {
 		return
 	}
 	target := c.earlier[ref.Step]
-	i := slices.IndexFunc(target.outputs, func(o Output) bool { return o.Name == ref.Name })
-	if i < 0 {
+	output, ok := target.output(ref.Name)
+	if !ok {
 		return
 	}
-	output := target.outputs[i]
-	if param.Kind == Any && param.List {
-		if !output.List {
-			report(ref.Span, "", "%q wants a list, and %s of step %d is one %s", param.Name, ref.Name, ref.Step, output.Kind)
-		}
-		return
-	}
-	if output.List != param.List && output.Kind != Any || !output.Kind.fits(param.Kind) {
-		report(ref.Span, "", "%q wants %s, and %s of step %d (%s) is %s", param.Name, param.kind(), ref.Name, ref.Step, target.action,
-			Param{Kind: output.Kind, List: output.List}.kind())
+	// One value of any kind may be a list.
+	open := func(kind Kind, list bool) bool { return kind == Any && !list }
+	listFits := output.List == param.List || open(output.Kind, output.List) || open(param.Kind, param.List)
+	if !listFits || !output.Kind.fits(param.Kind) {
+		report(ref.Span, "", "%q wants %s, and %q of step %d (%s) is %s",
+			param.Name, wants(param.Kind, param.List), ref.Name, ref.Step, target.action, wants(output.Kind, output.List))
 	}
 }
 
-func (p Param) kind() string {
-	if p.List {
-		return "a list of values of the kind " + string(p.Kind)
+// wants describes a kind, or a list of it.
+func wants(kind Kind, list bool) string {
+	switch {
+	case list && kind == Any:
+		return "a list"
+	case list:
+		return fmt.Sprintf("a list (of: %s)", kind)
+	default:
+		return fmt.Sprintf("one value (%s)", kind)
 	}
-	return "one value of the kind " + string(p.Kind)
 }
 
 // literal checks a literal against its parameter. Null is the absence of a value, as in the existing tool.
 func literal(v Value, param Param, report report) {
-	if v.Shape == Null {
+	switch {
+	case v.Shape == Null:
 		if param.Required && !param.Nullable {
 			report(v.Span, "", "%q needs a value: %s", param.Name, param.Doc)
 		}
-		return
-	}
-	if !param.List {
+	case !param.List:
 		scalar(v, param, report)
-		return
-	}
-	if v.Shape != List {
+	case v.Shape != List:
 		report(v.Span, "write it in [ ]", "%q wants a list, not %s", param.Name, v.Shape)
-		return
-	}
-	for _, item := range v.Items {
-		scalar(item, param, report)
+	default:
+		for _, item := range v.Items {
+			scalar(item, param, report)
+		}
 	}
 }
 
+// scalar checks one value.
 func scalar(v Value, param Param, report report) {
 	shape, fixed := param.Kind.shape()
 	if !fixed {
@@ -301,29 +297,18 @@ func scalar(v Value, param Param, report report) {
 	}
 	if v.Shape != shape {
 		hint := ""
-		if shape == Number && v.Shape == String {
+		switch {
+		case shape == Number && v.Shape == String:
 			hint = "write the number without quotes"
+		case v.Shape == Object && slices.ContainsFunc(v.Fields, func(f Field) bool { return strings.EqualFold(f.Key, "type") }):
+			hint = "a reference stands for a whole parameter, never inside a list"
 		}
 		report(v.Span, hint, "%q wants %s (%s), not %s", param.Name, shape, param.Kind, v.Shape)
 		return
 	}
-	switch param.Kind {
-	case Int, Nanomina:
-		whole, ok := WholeNumber(v.Text)
-		switch {
-		case !ok:
-			report(v.Span, "", "%q is not a whole number: %s", param.Name, v.Text)
-			return
-		case param.Kind == Nanomina && whole.Sign() < 0:
-			report(v.Span, "", "%q is an amount and cannot be negative", param.Name)
-			return
-		case param.Kind == Nanomina && !whole.IsUint64(), param.Kind == Int && !(whole.IsInt64() && whole.Int64() == int64(int32(whole.Int64()))): //nolint:gosec // the conversion is the test
-			report(v.Span, "", "%q is too large: %s", param.Name, v.Text)
-			return
-		}
-	case Rate, Ratio:
-		if number, ok := Decimal(v.Text); !ok || number.Sign() < 0 {
-			report(v.Span, "", "%q cannot be %s", param.Name, v.Text)
+	if shape == Number {
+		if wrong, hint := numeric(v.Text, param.Kind); wrong != "" {
+			report(v.Span, hint, "%q %s: %s", param.Name, wrong, v.Text)
 			return
 		}
 	}
@@ -332,6 +317,30 @@ func scalar(v Value, param Param, report report) {
 			report(v.Span, "", "%q %s", param.Name, wrong)
 		}
 	}
+}
+
+// numeric says what is wrong with a number of that kind, and what would not be; "" when nothing is.
+func numeric(text string, kind Kind) (wrong, hint string) {
+	if n, err := strconv.ParseUint(text, 10, 64); err == nil && (kind != Int || n <= math.MaxInt32) {
+		return "", "" // most numbers are like this, and exact arithmetic costs more than all other checks
+	}
+	number, ok := Decimal(text)
+	switch {
+	case !ok:
+		return "is out of range", ""
+	case kind == Int:
+		if _, small := smallNumber(text); number.IsInt() && !small {
+			return "is out of range", fmt.Sprintf("from %d to %d", math.MinInt32, math.MaxInt32)
+		}
+	case number.Sign() < 0: // amounts, rates and ratios
+		return "cannot be negative", ""
+	case kind == Nanomina && number.IsInt() && !number.Num().IsUint64():
+		return "is out of range", fmt.Sprintf("at most %d", uint64(math.MaxUint64))
+	}
+	if (kind == Int || kind == Nanomina) && !number.IsInt() {
+		return "must be a whole number", ""
+	}
+	return "", ""
 }
 
 // WholeNumber returns the value of a number's text that is integral, in whatever form it is written (1e9, 10.0), and whether it is.
@@ -343,28 +352,17 @@ func WholeNumber(text string) (*big.Int, bool) {
 	return number.Num(), true
 }
 
-// Decimal returns the exact value of a number's text, and false for a text that is no number or has an exponent beyond ±400.
+// Decimal returns the exact value of a number as JSON writes it, and false for any other text, one of more than 400 characters and one
+// with an exponent beyond ±400.
 func Decimal(text string) (*big.Rat, bool) {
+	r := reader{text: []byte(text)}
+	if _, err := r.number(); err != nil || !r.end() {
+		return nil, false
+	}
 	if i := strings.IndexAny(text, "eE"); i >= 0 {
-		exponent := strings.TrimLeft(strings.TrimLeft(text[i+1:], "+-"), "0")
-		if len(exponent) > 3 || len(exponent) == 3 && exponent > "400" {
+		if exponent, err := strconv.Atoi(text[i+1:]); err != nil || exponent < -maxNumber || exponent > maxNumber {
 			return nil, false
 		}
 	}
-	if strings.ContainsAny(text, "/_xXpPoObB") { // spellings of big.Rat that are not JSON's
-		return nil, false
-	}
 	return new(big.Rat).SetString(text)
-}
-
-// String describes the parameter as documentation does.
-func (p Param) String() string {
-	kind := string(p.Kind)
-	if p.List {
-		kind = "list of " + kind
-	}
-	if p.Unit != "" {
-		kind += ", " + p.Unit
-	}
-	return fmt.Sprintf("%s (%s)", p.Name, kind)
 }

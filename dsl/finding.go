@@ -40,15 +40,20 @@ type Span struct{ Start, End int }
 
 // Place returns the line and the column of an offset, both from 1. A column counts characters.
 func (s *Source) Place(offset int) (line, column int) {
-	s.once.Do(s.index)
-	offset = min(max(offset, s.known[0].offset), len(s.Text))
-	i := sort.Search(len(s.known), func(i int) bool { return s.known[i].offset > offset })
-	near := s.known[i-1]
+	known := s.places()
+	offset = min(max(offset, known[0].offset), len(s.Text))
+	i := sort.Search(len(known), func(i int) bool { return known[i].offset > offset })
+	near := known[i-1]
 	return near.line, near.column + utf8.RuneCount(s.Text[near.offset:offset])
 }
 
-// index finds the places from which columns are counted. A script may be one line of megabytes, so it is not from the lines' beginnings
-// alone.
+// places returns the places from which columns are counted: a script may be one line of megabytes, so these are not the beginnings of the
+// lines alone. The first is the beginning of the text, behind a byte order mark.
+func (s *Source) places() []place {
+	s.once.Do(s.index)
+	return s.known
+}
+
 func (s *Source) index() {
 	const apart = 4096
 	at := s.origin
@@ -242,7 +247,9 @@ func (f Finding) excerpt(w io.Writer) {
 	if right < len(line) {
 		shown += " …"
 	}
-	write := func(gutter, text string) { fmt.Fprintln(w, strings.TrimRight(fmt.Sprintf("%4s | %s", gutter, text), " ")) }
+	write := func(gutter, text string) {
+		fmt.Fprintln(w, strings.TrimRight(fmt.Sprintf("%4s | %s", gutter, text), " "))
+	}
 	write(strconv.Itoa(number), shown)
 	write(strings.Repeat(" ", len(strconv.Itoa(number))), strings.Repeat(" ", mark)+strings.Repeat("^", width)+" "+f.Hint)
 }
@@ -253,9 +260,10 @@ func (f Finding) excerpt(w io.Writer) {
 func (f Finding) line() (line []rune, mark, width int) {
 	const reach = excerptWidth + 64
 	text := f.Source.Text
-	start := min(max(f.Span.Start, f.Source.known[0].offset), len(text))
+	first := f.Source.places()[0].offset
+	start := min(max(f.Span.Start, first), len(text))
 	from, to := start, start
-	for n := 0; n < reach && from > f.Source.known[0].offset && text[from-1] != '\n'; n++ {
+	for n := 0; n < reach && from > first && text[from-1] != '\n'; n++ {
 		_, size := utf8.DecodeLastRune(text[:from])
 		from -= size
 	}

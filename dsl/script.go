@@ -40,7 +40,7 @@ type Step struct {
 type Arg struct {
 	Name     string
 	NameSpan Span
-	Value    Value // as written; of a reference the object that spells it
+	Value    Value // as written; of an object only its place and shape
 	Ref      *Ref  // also nil for an object that spells no reference, which the checker reports
 }
 
@@ -116,19 +116,20 @@ func tooLarge(name string) Finding {
 	return finding(NewSource(name, nil), Span{}, -1, "", "the script is larger than %d MiB", MaxBytes>>20)
 }
 
-// otherLanguage refuses a text that does not begin like JSON at all: with a word or a sign, as the script language does.
+// otherLanguage refuses a text that begins as the script language does: with a word of its own, or a # comment.
 func (r *reader) otherLanguage() error {
-	if r.end() || strings.IndexByte(`{["-0123456789`, r.text[r.at]) >= 0 {
-		return nil
-	}
 	start := r.at
 	_, _, err := r.word()
-	end := max(r.at, start+1)
+	end := r.at
 	r.at = start
-	if err == nil { // null, or what is JSON and yet no step
+	switch {
+	case err == nil: // null, or another word of JSON
+		return nil
+	case end == start && (r.end() || r.text[start] != '#'):
 		return nil
 	}
-	return r.fail(start, end, "scripts in the script language are not read yet", `this is no JSON step stream, which begins with {, a string or null`)
+	return r.fail(start, max(end, start+1), "scripts in the script language are not read yet",
+		`this is no JSON step stream, which begins with {, a string or null`)
 }
 
 // Stream reads a JSON step stream one item at a time, as a script arrives that somebody pipes in live. Not safe for concurrent use.
@@ -200,11 +201,11 @@ func (s *Stream) readOn() error {
 		return fmt.Errorf("read script %s: %w", s.name, err)
 	}
 	arrived, _ := s.from.Peek(s.from.Buffered()) // what is buffered can be had
-	s.reader.text = append(s.reader.text, arrived...)
 	s.size += len(arrived)
 	if s.size > MaxBytes {
 		return tooLarge(s.name)
 	}
+	s.reader.text = append(s.reader.text, arrived...)
 	_, _ = s.from.Discard(len(arrived))
 	return nil
 }
@@ -253,28 +254,30 @@ type stepReader struct {
 func newStep(source *Source, v Value, number int) *Step {
 	step := &Step{Span: v.Span, Number: number}
 	r := stepReader{source: source, step: step}
-	given := r.match("a step", v.Fields, "action", "params")
+	var given [2]*Field
+	r.match("a step", v.Fields, given[:], "action", "params")
 	step.Action, step.ActionSpan = r.text("the action", given[0])
-	switch {
-	case step.Action == "" && len(step.faults) == 0:
-		step.ActionSpan = Span{v.Start, v.Start + 1}
-		r.fault(step.ActionSpan, `write {"action": …, "params": {…}}`, "a step without an action")
-	case step.Action == "":
+	if step.ActionSpan == (Span{}) {
 		step.ActionSpan = Span{v.Start, v.Start + 1}
 	}
-	params := given[1]
-	if params == nil || params.Value.Shape == Null {
+	if step.Action == "" && len(step.faults) == 0 {
+		r.fault(step.ActionSpan, `write {"action": …, "params": {…}}`, "a step without an action")
+	}
+	if given[1] == nil || given[1].Value.Shape == Null {
 		return step
 	}
-	if params.Value.Shape != Object {
-		r.fault(params.Value.Span, "", "params is %s, not an object", params.Value.Shape)
+	params := given[1].Value
+	if params.Shape != Object {
+		r.fault(params.Span, "", "params is %s, not an object", params.Shape)
 	}
-	step.Args = make([]Arg, len(params.Value.Fields))
-	for i, f := range params.Value.Fields {
-		step.Args[i] = Arg{Name: f.Key, NameSpan: f.KeySpan, Value: f.Value}
+	step.Args = make([]Arg, len(params.Fields))
+	for i, f := range params.Fields {
+		arg := Arg{Name: f.Key, NameSpan: f.KeySpan, Value: f.Value}
 		if f.Value.Shape == Object {
-			step.Args[i].Ref = r.ref(f.Value)
+			arg.Ref = r.ref(f.Value)
+			arg.Value.Fields = nil // all that they say is in the reference
 		}
+		step.Args[i] = arg
 	}
 	return step
 }
@@ -283,9 +286,8 @@ func (r stepReader) fault(span Span, hint, format string, args ...any) {
 	r.step.faults = append(r.step.faults, finding(r.source, span, r.step.Number, hint, format, args...))
 }
 
-// match returns the field of each key, nil where there is none. Case is ignored, as the existing tool's decoder does.
-func (r stepReader) match(of string, fields []Field, keys ...string) []*Field {
-	given := make([]*Field, len(keys))
+// match puts the field of each key into given, and leaves nil where there is none. Case is ignored, as the existing tool's decoder does.
+func (r stepReader) match(of string, fields []Field, given []*Field, keys ...string) {
 	for i := range fields {
 		f := &fields[i]
 		k := slices.IndexFunc(keys, func(key string) bool { return strings.EqualFold(key, f.Key) })
@@ -298,7 +300,6 @@ func (r stepReader) match(of string, fields []Field, keys ...string) []*Field {
 		}
 		given[k] = f
 	}
-	return given
 }
 
 // text returns the string that a field holds. Null is the absence of a value, as in the existing tool.
@@ -308,6 +309,7 @@ func (r stepReader) text(of string, f *Field) (string, Span) {
 		return "", Span{}
 	case f.Value.Shape != String:
 		r.fault(f.Value.Span, "", "%s is %s, not a string", of, f.Value.Shape)
+		return "", f.Value.Span
 	}
 	return f.Value.Text, f.Value.Span
 }
@@ -316,13 +318,15 @@ func (r stepReader) text(of string, f *Field) (string, Span) {
 func (r stepReader) ref(v Value) *Ref {
 	const spelling = `a reference is {"type":"output","step":-1,"name":"participant"}`
 	before := len(r.step.faults)
-	given := r.match("a reference", v.Fields, "type", "step", "name", "file", "onEmpty")
+	var given [5]*Field
+	r.match("a reference", v.Fields, given[:], "type", "step", "name", "file", "onEmpty")
 	ref := &Ref{Span: v.Span}
 	kind, kindSpan := r.text("the type of a reference", given[0])
 	ref.Name, ref.NameSpan = r.text("the name in a reference", given[2])
 	ref.File, _ = r.text("the file of a reference", given[3])
 	if given[4] != nil {
-		ref.OnEmpty = &given[4].Value
+		value := given[4].Value
+		ref.OnEmpty = &value
 	}
 	step := given[1]
 	switch {

@@ -72,8 +72,13 @@ func (t *task) discoverPatiently(ctx context.Context, want wanted) ([]string, er
 	for _, pause := range []time.Duration{10 * time.Second, 30 * time.Second, time.Minute, 3 * time.Minute, 5 * time.Minute, 10 * time.Minute} {
 		found, err := t.discover(ctx, want)
 		var list *uptime.ListError
-		if err == nil || ctx.Err() != nil || errors.As(err, &list) && !list.Temporary {
-			return found, err
+		switch {
+		case err == nil:
+			return found, nil
+		case ctx.Err() != nil:
+			return nil, context.Cause(ctx)
+		case errors.As(err, &list) && !list.Temporary:
+			return nil, err
 		}
 		t.log.Warn("discovery failed, trying again", zap.Duration("in", pause), zap.Error(err))
 		if err := t.pause(ctx, pause); err != nil {

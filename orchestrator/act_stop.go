@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"go.uber.org/zap"
@@ -55,6 +56,7 @@ func stopAllScheduledAction() Action {
 				}
 				return err
 			})
+			ownOnly := t.args.null("nodes")
 			on := map[string]bool{}
 			seen := map[Receipt]bool{}
 			var receipts []Receipt
@@ -72,7 +74,7 @@ func stopAllScheduledAction() Action {
 			}
 			noHandle := 0
 			for _, e := range t.ledger.find(func(e entry) bool {
-				return e.intent.Kind.load() && (len(group) == 0 || on[e.intent.Node])
+				return e.intent.Kind.load() && (ownOnly || on[e.intent.Node])
 			}) {
 				if e.handle() == "" {
 					noHandle++
@@ -128,16 +130,13 @@ func (t *task) stopReceipt(ctx context.Context, r Receipt) error {
 	mine := func(e entry) bool {
 		return e.intent.Kind.load() && e.intent.Node == r.Address && e.handle() == r.Handle
 	}
-	known := false
-	for _, e := range t.ledger.ofKind(mine) {
-		known = true
-		if e.mayRemain() {
-			known = false
-			break
-		}
+	calls := t.ledger.ofKind(mine)
+	over := func(e entry) bool { // stopped before, gone with its daemon, or ended by itself
+		ends, ok := e.ends()
+		return !e.mayRemain() || ok && !t.world.Clock.Now().Before(ends)
 	}
-	if known { // stopped before, or gone with its daemon
-		return nil
+	if len(calls) > 0 && !slices.ContainsFunc(calls, func(e entry) bool { return !over(e) }) {
+		return t.close("had ended", mine)
 	}
 	err := t.nodes.at(r.Address).client.StopScheduledTransactions(ctx, r.Handle)
 	how := "stopped by the script"

@@ -112,6 +112,8 @@ type entry struct {
 	intent  Intent
 	settled *Settled
 	undone  *Undone
+
+	withDaemon bool // undone, because its daemon has ended
 }
 
 // attempt identifies the call's request on its node; false when it has none (it was never about to be sent).
@@ -230,7 +232,7 @@ func (l *ledger) daemonEnds(end *entry) {
 			same = hostOf(e.intent.Node) == end.intent.Node
 		}
 		if same && e.intent.Call < end.intent.Call && e.mayRemain() {
-			e.undone = &Undone{Call: e.intent.Call, How: "gone with the daemon"}
+			e.undone, e.withDaemon = &Undone{Call: e.intent.Call, How: "gone with the daemon"}, true
 		}
 	}
 }
@@ -295,12 +297,13 @@ func (l *ledger) ofKind(match func(entry) bool) []entry {
 	return calls
 }
 
-// forget drops the calls of finished steps that left nothing behind, so that a long run does not grow.
+// forget drops the calls of finished steps that left nothing behind, so that a long run does not grow. Load that is gone with its daemon
+// stays: a step that stops it must not ask a daemon that may be down.
 func (l *ledger) forget(step int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.entries = slices.DeleteFunc(l.entries, func(e *entry) bool {
-		if e.step > step || e.mayRemain() {
+		if e.step > step || e.mayRemain() || e.withDaemon && e.intent.Kind.load() {
 			return false
 		}
 		delete(l.byCall, e.intent.Call)

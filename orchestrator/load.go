@@ -216,6 +216,9 @@ func (t *task) place(ctx context.Context, l load, send func(context.Context, off
 			return err
 		}
 		at := attempt{share: *e.intent.Share, node: e.intent.Node}
+		if e.settled == nil && verdictOf(s) == refused && s.Result != resultRefused {
+			continue // it was cut off before it came to that node, which has not refused anything
+		}
 		a.replay(at, verdictOf(s))
 		keep(at, s)
 	}

@@ -64,12 +64,13 @@ type network struct {
 	*simnet.Network
 	dir    string
 	config string
+	older  int // how many of the nodes are older daemons: the last ones
 }
 
-// newNetwork starts a network of 6 nodes, 2 of them producers, 1 of them old, at ten minutes of network time a second.
+// newNetwork starts a network of 6 nodes, 2 of them producers, at 50 minutes of network time a second.
 func newNetwork(t *testing.T, change func(*simnet.Options)) *network {
 	t.Helper()
-	const scale = 600
+	const scale = 3000
 	path := filepath.Join(t.TempDir(), "sim")
 	dir, err := workdir.New(path, 20, "", 3)
 	if err != nil {
@@ -81,7 +82,7 @@ func newNetwork(t *testing.T, change func(*simnet.Options)) *network {
 		t.Fatal(err)
 	}
 	options := simnet.Options{
-		Nodes: 6, Producers: 2, Old: 1, Clock: scaled, Genesis: genesis, Seed: 3, ITNKeys: dir.ITNKeys(), KeepJournal: true,
+		Nodes: 6, Producers: 2, Clock: scaled, Genesis: genesis, Seed: 3, ITNKeys: dir.ITNKeys(), KeepJournal: true,
 		Port: freePort(t), ListPort: freePort(t), Accounts: dir.Accounts(mina.Nanomina(50_000_000_000_000_000)),
 	}
 	if change != nil {
@@ -121,7 +122,7 @@ func newNetwork(t *testing.T, change func(*simnet.Options)) *network {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	return &network{Network: sim, dir: path, config: dir.Config()}
+	return &network{Network: sim, dir: path, config: dir.Config(), older: options.Old}
 }
 
 // command returns the command, to be run in the network's directory.
@@ -133,7 +134,8 @@ func (n *network) command(t *testing.T, args ...string) *exec.Cmd {
 	}
 	cmd := exec.Command(executable, args...)
 	cmd.Dir = n.dir
-	cmd.Env = append(os.Environ(), playEnv+"=orchestrator", "PW=", "TMPDIR="+t.TempDir())
+	cmd.Env = append(os.Environ(), playEnv+"=orchestrator", "PW=", "TMPDIR="+t.TempDir(),
+		"GORACE=atexit_sleep_ms=0") // the race detector would let each process sleep a second at its end
 	return cmd
 }
 

@@ -12,6 +12,7 @@ package record
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -52,31 +53,44 @@ type File interface {
 // Writer writes a run's lines to standard output and to the record file. Safe for concurrent use.
 type Writer struct {
 	mu      sync.Mutex
-	out     io.Writer
-	file    File
+	out     sink
+	file    sink
 	mask    func(string) string
 	after   func(lines int)
-	lines   int
-	written int64 // lines written to the file
+	lines   int   // lines so far
 	failure error // the first failure to write or flush; it stays
 
-	flushing sync.Mutex
-	flushed  int64 // lines known to be on disk
+	syncer  func() error
+	syncing sync.Mutex
+	synced  int // lines known to be on disk
 }
 
-// NewWriter returns a writer to out and to file; either may be nil. mask hides secrets in a line before it is written. after, which may be
-// nil, is called after each line with the number of lines so far.
+// sink is one of the two places that lines are written to.
+type sink struct {
+	to     io.Writer // nil when there is none
+	doing  string    // what an error says was being done
+	failed bool
+}
+
+// NewWriter returns a writer to out and to file; either may be nil. mask hides secrets in the text of lines before it is written. after,
+// which may be nil, is called after each line with the number of lines so far; it must not call the writer.
 func NewWriter(out io.Writer, file File, mask func(string) string, after func(lines int)) *Writer {
-	return &Writer{out: out, file: file, mask: mask, after: after}
+	w := &Writer{mask: mask, after: after, out: sink{to: out, doing: "write to standard output"}, file: sink{doing: "write the record file"}}
+	if file != nil {
+		w.file.to, w.syncer = file, file.Sync
+	}
+	return w
 }
 
 // Write writes the lines in one piece, first to the record file. An error is remembered ([Writer.Err]), and does not keep the lines
-// from the other of the two.
+// from the other of the two. The one that failed gets nothing more: what it holds may end in a line that was cut off, and only at the end
+// can [Read] forgive that.
 func (w *Writer) Write(lines ...Line) error {
 	var text bytes.Buffer
 	encoder := json.NewEncoder(&text)
 	encoder.SetEscapeHTML(false)
 	for _, l := range lines {
+		l.Time = l.Time.UTC()
 		if err := encoder.Encode(l); err != nil {
 			return fmt.Errorf("record %s of step %d: %w", l.Name, l.Step, err)
 		}
@@ -85,64 +99,59 @@ func (w *Writer) Write(lines ...Line) error {
 
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.file != nil {
-		if _, err := w.file.Write(masked); err != nil {
-			w.fail(fmt.Errorf("write the record file: %w", err))
+	for _, s := range []*sink{&w.file, &w.out} {
+		if s.to == nil || s.failed {
+			continue
 		}
-		w.written += int64(len(lines))
-	}
-	if w.out != nil {
-		if _, err := w.out.Write(masked); err != nil {
-			w.fail(fmt.Errorf("write to standard output: %w", err))
+		if _, err := s.to.Write(masked); err != nil {
+			s.failed = true
+			w.failure = cmp.Or(w.failure, fmt.Errorf("%s: %w", s.doing, err))
 		}
 	}
-	if w.after != nil {
-		for range lines {
-			w.lines++
+	for range lines {
+		w.lines++
+		if w.after != nil {
 			w.after(w.lines)
 		}
 	}
 	return w.failure
 }
 
-// Flush makes sure that what was written is on disk before it returns. Calls at the same time share one flush.
+// Flush makes sure that what was written is on disk before it returns. Calls at the same time share one flush. A failure is remembered,
+// and no flush is tried again after it: the system may have dropped what it could not write, and would then report success.
 func (w *Writer) Flush() error {
-	w.mu.Lock()
-	need, err := w.written, w.failure
-	w.mu.Unlock()
-	if err != nil || w.file == nil {
+	need, err := w.state()
+	if err != nil || w.syncer == nil {
 		return err
 	}
-	w.flushing.Lock()
-	defer w.flushing.Unlock()
-	if w.flushed >= need {
-		return w.Err()
+	w.syncing.Lock()
+	defer w.syncing.Unlock()
+	written, err := w.state()
+	if err != nil || w.synced >= need {
+		return err
 	}
-	w.mu.Lock()
-	now := w.written
-	w.mu.Unlock()
 	// A pipe or a terminal has no disk to flush to, and says so with EINVAL or ENOTSUP.
-	if err := w.file.Sync(); err != nil && !errors.Is(err, syscall.EINVAL) && !errors.Is(err, syscall.ENOTSUP) {
+	if err := w.syncer(); err != nil && !errors.Is(err, syscall.EINVAL) && !errors.Is(err, syscall.ENOTSUP) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		w.fail(fmt.Errorf("flush the record file: %w", err))
+		w.failure = cmp.Or(w.failure, fmt.Errorf("flush the record file: %w", err))
 		return w.failure
 	}
-	w.flushed = now
+	w.synced = written
 	return nil
 }
 
 // Err returns the first failure to write or to flush.
 func (w *Writer) Err() error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.failure
+	_, err := w.state()
+	return err
 }
 
-func (w *Writer) fail(err error) {
-	if w.failure == nil {
-		w.failure = err
-	}
+// state returns how many lines were written so far, and the first failure.
+func (w *Writer) state() (lines int, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.lines, w.failure
 }
 
 // ErrNoRecord says that a file holds no line of a record at all.
@@ -151,30 +160,32 @@ var ErrNoRecord = errors.New("no record of a run")
 // maxLine bounds one line of a record that is read.
 const maxLine = 64 << 20
 
-// Read calls each with every line of a record in order. A last line that was cut off is ignored, as a killed run may leave one; whole is
-// how many bytes stand before it. Anything else that is no line of a record is an error with its line number; a file with no line is
-// ErrNoRecord.
+// Read calls each with every line of a record in order. A last line that was cut off is ignored, as a killed run may leave one. Anything
+// else that is no line of a record is an error with its line number; a file with no line is [ErrNoRecord].
+//
+// whole is how many bytes stand in lines that a newline ends, up to the line of the error when there is one: behind them something may be
+// added.
 func Read(name string, r io.Reader, each func(Line) error) (whole int64, err error) {
 	lines := bufio.NewReaderSize(r, 1<<16)
 	found := false
+	var text []byte
 	for number := 1; ; number++ {
-		text, err := readLine(lines)
+		text, err = readLine(lines, text[:0])
 		last := errors.Is(err, io.EOF)
 		if err != nil && !last {
 			return whole, fmt.Errorf("read %s, line %d: %w", name, number, err)
 		}
-		var line Line
-		switch broken := json.Unmarshal(text, &line); {
-		case len(bytes.TrimSpace(text)) == 0:
-		case last: // no newline ends it: it was cut off, perhaps just there
-		case broken != nil:
-			return whole, fmt.Errorf("%s, line %d, is no line of a record: %w", name, number, broken)
-		case line.Name == "":
-			return whole, fmt.Errorf("%s, line %d, is no line of a record: it has no name", name, number)
-		default:
-			found = true
-			if err := each(line); err != nil {
-				return whole, fmt.Errorf("%s, line %d: %w", name, number, err)
+		if len(bytes.TrimSpace(text)) > 0 {
+			line, err := parse(text)
+			switch {
+			case err != nil && last: // it was cut off
+			case err != nil:
+				return whole, fmt.Errorf("%s, line %d, is no line of a record: %w", name, number, err)
+			default:
+				found = true
+				if err := each(line); err != nil {
+					return whole, fmt.Errorf("%s, line %d: %w", name, number, err)
+				}
 			}
 		}
 		if last {
@@ -188,17 +199,30 @@ func Read(name string, r io.Reader, each func(Line) error) (whole int64, err err
 	return whole, nil
 }
 
-// readLine returns the next line; with io.EOF when no newline ends it.
-func readLine(r *bufio.Reader) ([]byte, error) {
-	var line []byte
+func parse(text []byte) (Line, error) {
+	var line Line
+	err := json.Unmarshal(text, &line)
+	switch {
+	case err != nil:
+		return Line{}, err //nolint:wrapcheck // the caller says where
+	case line.Name == "":
+		return Line{}, errors.New("it has no name")
+	case line.Value == nil:
+		return Line{}, errors.New("it has no value")
+	}
+	return line, nil
+}
+
+// readLine appends the next line to text; with io.EOF when no newline ends it.
+func readLine(r *bufio.Reader, text []byte) ([]byte, error) {
 	for {
 		piece, err := r.ReadSlice('\n')
-		line = append(line, piece...)
-		if len(line) > maxLine {
-			return nil, fmt.Errorf("a line of over %d MiB", maxLine>>20)
+		text = append(text, piece...)
+		if len(text) > maxLine {
+			return nil, fmt.Errorf("it is longer than %d MiB", maxLine>>20)
 		}
 		if !errors.Is(err, bufio.ErrBufferFull) {
-			return line, err //nolint:wrapcheck // io.EOF or the reader's own error, which the caller wraps
+			return text, err //nolint:wrapcheck // io.EOF or the reader's own error, which the caller wraps
 		}
 	}
 }

@@ -45,3 +45,6 @@ func (n *Network) ZkappBalances(count int) []mina.Nanomina {
 	}
 	return balances
 }
+
+// AllFacts lists one value of each fact.
+func AllFacts() []Fact { return allFacts() }

@@ -304,11 +304,7 @@ func (w *world) online() (status int, body string) {
 		w.Fatal(err)
 	}
 	defer func() { _ = response.Body.Close() }()
-	text, err := io.ReadAll(response.Body)
-	if err != nil {
-		w.Fatal(err)
-	}
-	return response.StatusCode, string(text)
+	return response.StatusCode, readAll(w, response)
 }
 
 func TestDroppedLogEntries(t *testing.T) {

@@ -35,6 +35,11 @@ func itnPublicKey(t testing.TB) ed25519.PublicKey {
 	return key
 }
 
+func itnKeys(t testing.TB) []ed25519.PublicKey {
+	t.Helper()
+	return []ed25519.PublicKey{itnPublicKey(t)}
+}
+
 // genesis is when every virtual network begins.
 func genesis() time.Time { return time.Date(2024, 5, 1, 10, 0, 0, 0, time.UTC) }
 
@@ -81,8 +86,8 @@ func inVirtualTime(t testing.TB, options simnet.Options, f func(w *world)) {
 	t.Helper()
 	virtual := clock.NewVirtual(genesis())
 	options.Clock = virtual.Clock()
-	options.ITNKeys = []ed25519.PublicKey{itnPublicKey(t)}
-	options.KeepJournal = true
+	options.ITNKeys = itnKeys(t)
+	options.KeepJournal = options.Journal != io.Discard // which asks for a run that keeps nothing
 	virtual.Run(func() {
 		network, err := simnet.New(options)
 		if err != nil {
@@ -319,4 +324,13 @@ func (c *client) logs(start int) []logEntry {
 	decode(c, c.must(`query($start: Int!) { internalLogs(startLogId: $start) { id timestamp message metadata { item value } process } }`,
 		map[string]any{"start": start}), &entries)
 	return entries
+}
+
+func readAll(t testing.TB, response *http.Response) string {
+	t.Helper()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }

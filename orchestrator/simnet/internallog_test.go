@@ -124,7 +124,7 @@ func TestLogsAreInTheRealForm(t *testing.T) {
 				}
 				for j, c := range block.Commands {
 					signature, _ := transactions[j][1].(string)
-					if transactions[j][0] != c.Type || transactions[j][2] != c.Memo || !strings.HasPrefix(signature, "7mX") {
+					if transactions[j][0] != c.Type || transactions[j][2] != c.Memo || !strings.HasPrefix(signature, "7m") {
 						t.Errorf("transaction %v, command %+v", transactions[j], c)
 					}
 				}
@@ -225,7 +225,7 @@ func traces(t *testing.T, entries []logEntry) map[string]*trace {
 }
 
 func TestCaughtUpBlocksAreTracedAsSuch(t *testing.T) {
-	inVirtualTime(t, simnet.Options{Nodes: 2, Producers: 1, Slot: 10 * time.Second}, func(w *world) {
+	inVirtualTime(t, simnet.Options{Nodes: 2, Producers: 1, Slot: 10 * time.Second, MaxLogs: 10_000}, func(w *world) {
 		w.client(w.Nodes()[1]).text(stopDaemon, map[string]any{"clean": true})
 		w.pass(3 * time.Minute)
 		found := false

@@ -148,8 +148,8 @@ func (n *Network) makeGenesis() {
 func (n *Network) Start(ctx context.Context) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.started {
-		return errors.New("simulated network: started twice")
+	if n.started || n.stopped {
+		return errors.New("simulated network: it was started, or stopped, before")
 	}
 	n.started = true
 	ctx, n.end = context.WithCancelCause(ctx)
