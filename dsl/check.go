@@ -179,7 +179,7 @@ func (c *Checker) Step(source *Source, step *Step) Findings {
 		}
 		i := signature.param(arg.Name)
 		if i < 0 {
-			report(arg.NameSpan, nearest(arg.Name, "parameter", names(signature.Params, func(p Param) string { return p.Name })),
+			report(arg.NameSpan, nearest(arg.Name, names(signature.Params, func(p Param) string { return p.Name })),
 				"%s has no parameter %q", step.Action, arg.Name)
 			continue
 		}
@@ -214,9 +214,9 @@ func names[T any](of []T, name func(T) string) []string {
 }
 
 // nearest says which name may be meant, or if none is near which there are.
-func nearest(given, what string, known []string) string {
+func nearest(given string, known []string) string {
 	if len(known) == 0 {
-		return "it has no " + what
+		return "it has none"
 	}
 	return cmp.Or(Suggest(given, known), "it has "+strings.Join(known, ", "))
 }
@@ -232,7 +232,7 @@ func (c *Checker) ref(ref *Ref, step *Step, report report) {
 	}
 	target := c.earlier[ref.Step]
 	if _, ok := target.output(ref.Name); target.known && !ok {
-		report(ref.NameSpan, nearest(ref.Name, "output", names(target.outputs, func(o Output) string { return o.Name })),
+		report(ref.NameSpan, nearest(ref.Name, names(target.outputs, func(o Output) string { return o.Name })),
 			"step %d (%s) has no output %q", ref.Step, target.action, ref.Name)
 	}
 }

@@ -8,8 +8,9 @@ import (
 // Suggest returns `did you mean "X"?` with the known name nearest to the given one, or "" when none is near.
 func Suggest(given string, known []string) string {
 	best, distance := "", 1+max(1, len(given)/3)
+	folded := fold(given)
 	for _, name := range known {
-		if d := editDistance(fold(given), fold(name)); d < distance {
+		if d := editDistance(folded, fold(name)); d < distance {
 			best, distance = name, d
 		}
 	}

@@ -385,7 +385,7 @@ func createByNode(ctx context.Context, n *node, f *funding, i, num int) error {
 		return err
 	}
 	intent.Call = f.ledger.newCall()
-	_, err = f.send(intent, func(before itn.Before) (string, error) {
+	_, err = f.send(ctx, intent, func(before itn.Before) (string, error) {
 		created, err := n.client.CreateAccounts(ctx, itn.CreateAccountsDetails{
 			Amount: uint64(amount), Fee: uint64(f.fee), NumAccounts: num, FeePayer: itn.NewPrivateKey(payer.Base58()),
 			RepeatUntil: f.world.Clock.Wall().Add(f.config.RequestTimeout),

@@ -319,5 +319,5 @@ func programResult(err error) Settled {
 // programLine shows a line that a program printed.
 func (t *task) programLine(text string, _ bool) {
 	_, _ = fmt.Fprintln(t.world.Console, text) // the log has it too
-	t.log.Info("program", zap.String("line", text))
+	t.world.Shown.Info(text, zap.Int("step", t.step.Number))
 }

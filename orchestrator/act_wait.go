@@ -29,6 +29,10 @@ func waitAction() Action {
 					c.report(name, "", "%s cannot be negative", name)
 				}
 			}
+			f := forecasting{c}
+			if c.config != nil && longWait(f.integer("min"), f.integer("slot"), c.config.SlotDuration) {
+				c.report("min", "", "the wait is longer than a century")
+			}
 			slot, known := c.number("slot")
 			if c.config != nil && (!known || slot.Sign() > 0) && (c.config.Genesis.IsZero() || c.config.SlotDuration == 0) {
 				c.report("slot", "", "waiting for a slot needs genesisTimestamp and slotDurationMs in the configuration")
@@ -45,6 +49,9 @@ func waitAction() Action {
 			}
 			if minutes < 0 || seconds < 0 || slot < 0 {
 				return errors.New("min, sec and slot cannot be negative")
+			}
+			if longWait(minutes, slot, t.config.SlotDuration) {
+				return errors.New("the wait is longer than a century")
 			}
 			from := t.world.Clock.Now()
 			if slot > 0 {
@@ -69,6 +76,12 @@ func waitAction() Action {
 			return t.waitUntil(ctx, until)
 		},
 	}
+}
+
+// longWait reports whether a wait is longer than a century. What a time.Duration holds is not much longer, and seconds cannot reach it.
+func longWait(minutes, slot int, slotDuration time.Duration) bool {
+	const century = 100 * 365 * 24 * time.Hour
+	return minutes > int(century/time.Minute) || slotDuration > 0 && slot > int(century/slotDuration)
 }
 
 // waitUntil waits until a network time, and lets the progress display know.

@@ -7,7 +7,6 @@ import (
 	"io"
 	"math"
 	"net/http"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -250,14 +249,6 @@ func TestLoadThatCannotWork(t *testing.T) {
 	}
 }
 
-// writeFile writes a file of these lines.
-func writeFile(t *testing.T, path string, lines ...string) {
-	t.Helper()
-	if err := os.WriteFile(path, []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // wire is a transport that keeps the inputs of requests for load, which the journal does not hold in full.
 type wire struct {
 	http.RoundTripper
@@ -364,8 +355,9 @@ func TestZkappsAreThoseAskedFor(t *testing.T) {
 	if overlaps := history.Overlaps(); len(overlaps) > 0 {
 		t.Errorf("keys in two schedules: %v", overlaps)
 	}
-	// Of each node: ⌈0.25·20⌉ = 5 in a gap, 20 deployments, (0.25·1200 − 20)/10 = 28 new accounts.
-	const initial, least, most = 10_003_600_000, 1_000_360_000, 3_001_080_000
+	// Of each node: ⌈0.25·20⌉ = 5 in a gap, 20 deployments, (0.25·1200 − 20)/10 = 28 new accounts; 60·2·1000·3 + 10⁹ is the least balance
+	// of those, three times that the greatest, and ten times that (2·(⌊3·28/20⌋ + 1)) that of a deployed one.
+	const initial, least, most = 30_010_800_000, 1_000_360_000, 3_001_080_000
 	for _, s := range schedules {
 		deployments, others := 0, 0
 		for _, sent := range toldOf[simnet.CommandSent](n) {

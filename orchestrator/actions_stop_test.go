@@ -28,12 +28,15 @@ func TestStop(t *testing.T) {
 
 	t.Run("load that has ended (D39)", func(t *testing.T) {
 		n, _ := newLoadNetwork(t, 6, nil)
-		n.run(script(
+		first := n.run(script(
 			discoverAndLoadKeys(),
 			step("payments", somePayments().with(params{"durationMin": 1, "tps": 6})),
 			step("wait", params{"min": 3}),
 			step("stop", params{"receipts": output(2, "receipt")}),
 		)).mustEnd(t, orchestrator.CodeOK)
+		// Another run does not know when the load ends, and has to ask.
+		writeFile(t, "first.out", first.out)
+		n.run(step("stop", params{"receipts": output(2, "receipt").with(params{"file": "first.out"})})).mustEnd(t, orchestrator.CodeOK)
 		for _, s := range n.History().Schedules() {
 			if s.Ended == nil || s.Ended.Reason != simnet.EndExpired {
 				t.Errorf("%s on %s ended with %v", s.Handle, s.Node, s.Ended)
@@ -72,11 +75,11 @@ func TestStop(t *testing.T) {
 	})
 
 	t.Run("load that has ended on a node that is down", func(t *testing.T) {
-		n, _ := newLoadNetwork(t, 6, func(o *simnet.Options) { o.Faults = mustParse(t, "die:127.0.0.4@40") })
+		n, _ := newLoadNetwork(t, 6, func(o *simnet.Options) { o.Faults = mustParse(t, "die:127.0.0.4@12") })
 		n.run(script(
 			discoverAndLoadKeys(),
 			step("payments", somePayments().with(params{"durationMin": 1, "tps": 6})),
-			step("wait", params{"slot": 41}),
+			step("wait", params{"slot": 13}),
 			step("stop", params{"receipts": output(2, "receipt")}),
 		)).mustEnd(t, orchestrator.CodeOK)
 		mustEqual(t, "down", n.Nodes()[2:3], n.History().Down())
@@ -126,7 +129,7 @@ func TestStopAllScheduled(t *testing.T) {
 		step("payments", somePayments().with(params{"experimentName": "own"})),
 	)
 	handles := func(schedules []simnet.Schedule, choose func(simnet.Schedule) bool) []string {
-		found := []string{}
+		var found []string
 		for _, s := range schedules {
 			if choose(s) {
 				found = append(found, s.Node+" "+s.Handle)
@@ -137,7 +140,7 @@ func TestStopAllScheduled(t *testing.T) {
 	isOwn := func(s simnet.Schedule) bool { return s.MemoPrefix[:3] == "own" }
 	stoppedBy := func(t *testing.T, e ending, step int) []string {
 		t.Helper()
-		found := []string{}
+		var found []string
 		for _, r := range outputsOf[orchestrator.Receipt](t, e, step, "receipt") {
 			found = append(found, r.Address+" "+r.Handle)
 		}
@@ -162,7 +165,7 @@ func TestStopAllScheduled(t *testing.T) {
 		notOnThem := func(s simnet.Schedule) bool { return !onThem(s) }
 		mustEqual(t, "given out as stopped", handles(history.Schedules(), onThem), stoppedBy(t, e, 3))
 		mustEqual(t, "still running", handles(history.Schedules(), notOnThem), handles(history.Unstopped(), notOnThem))
-		mustEqual(t, "still running on the nodes", []string{}, handles(history.Unstopped(), onThem))
+		mustEqual(t, "still running on the nodes", nil, handles(history.Unstopped(), onThem))
 	})
 
 	t.Run("with older nodes, the run's own load on them", func(t *testing.T) {

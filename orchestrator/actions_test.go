@@ -191,6 +191,20 @@ func (n *network) findings(text string) string {
 	return report.String()
 }
 
+// writeFile writes a file of these lines.
+func writeFile(t *testing.T, path string, lines ...string) {
+	t.Helper()
+	writeText(t, path, strings.Join(lines, "\n")+"\n")
+}
+
+// writeText writes a file.
+func writeText(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // mustSay fails the test unless a text contains each of some others.
 func mustSay(t *testing.T, text string, parts ...string) {
 	t.Helper()
@@ -385,9 +399,7 @@ func TestReferences(t *testing.T) {
 
 	t.Run("an earlier run's output", func(t *testing.T) {
 		first := n.run(script(discoverAndLoadKeys(), step("payments", somePayments()))).mustEnd(t, orchestrator.CodeOK)
-		if err := os.WriteFile("first.out", []byte(first.out), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		writeFile(t, "first.out", first.out)
 		mustEqual(t, "running load", 2, len(n.History().Unstopped()))
 		n.run(step("stop", params{"receipts": params{"type": "output", "file": "first.out", "step": 2, "name": "receipt"}})).mustEnd(t, orchestrator.CodeOK)
 		if left := n.History().Unstopped(); len(left) > 0 {
@@ -396,14 +408,12 @@ func TestReferences(t *testing.T) {
 	})
 
 	t.Run("the output of the existing tool", func(t *testing.T) {
-		lines := `{"time":"2024-05-01T10:00:00.123456789Z","step":4,"name":"participant","multi":true,"value":"` + nodes[1] + `"}
-{"time":"2024-05-01T10:00:00.2Z","step":4,"name":"participant","multi":true,"value":"` + nodes[0] + `"}
-{"time":"2024-05-01T10:00:01Z","step":5,"name":"group1","value":["` + nodes[2] + `"]}
-{"time":"2024-05-01T10:00:01Z","step":5,"name":"rest","value":[]}
-`
-		if err := os.WriteFile("old.out", []byte(lines), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		writeFile(t, "old.out",
+			`{"time":"2024-05-01T10:00:00.123456789Z","step":4,"name":"participant","multi":true,"value":"`+nodes[1]+`"}`,
+			`{"time":"2024-05-01T10:00:00.2Z","step":4,"name":"participant","multi":true,"value":"`+nodes[0]+`"}`,
+			`{"time":"2024-05-01T10:00:01Z","step":5,"name":"group1","value":["`+nodes[2]+`"]}`,
+			`{"time":"2024-05-01T10:00:01Z","step":5,"name":"rest","value":[]}`,
+		)
 		old := func(step int, name string) params { return output(step, name).with(params{"file": "old.out"}) }
 		e := n.run(step("join", params{
 			"group1": old(4, "participant"), "group2": old(5, "group1"), "group3": old(5, "rest"), "group4": old(6, "group").or([]string{"none"}),

@@ -312,8 +312,8 @@ func (r *run) comment(text string) {
 		return
 	}
 	r.progress.Comment(text)
-	_, _ = fmt.Fprintln(r.world.Console, text) // the log has it too, and says when the console fails
-	r.log.Info(text)
+	_, _ = fmt.Fprintln(r.world.Console, text) // the log has it too
+	r.world.Shown.Info(text)
 }
 
 // runSteps runs one step, or the steps of a batch together. What an interrupted run finished is not run again.

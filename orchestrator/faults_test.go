@@ -320,9 +320,7 @@ func nodesOf(schedules []simnet.Schedule) map[string]int {
 }
 
 // failing is a step that fails without asking anybody.
-func failing() string {
-	return step("slots-covered-check", params{"threshold": 1, "slotsWon": []any{}})
-}
+func failing() string { return step("load-keys", params{"dir": "nowhere"}) }
 
 // paymentsOn are payments at a rate of 0.6 tps over all nodes and all keys, a tenth of it at least on each.
 func paymentsOn(changes params) string {

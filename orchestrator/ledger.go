@@ -81,6 +81,7 @@ type CallResult string
 const (
 	resultDone     CallResult = "done"     // it did what it should
 	resultRefused  CallResult = "refused"  // the other side said no: it did nothing
+	resultPartly   CallResult = "partly"   // the other side said no, and part of it is in force all the same (itn-graphql, section 4.4)
 	resultNotSent  CallResult = "not-sent" // it never left
 	resultNot      CallResult = "not-done" // the reply was lost, and it was decided that it did not happen
 	resultAccepted CallResult = "accepted" // the reply was lost, and it was decided that it happened; there is no handle

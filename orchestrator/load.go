@@ -31,6 +31,9 @@ const maxMemo = 32
 // maxNodeTPS is the most that one node is asked for: below an interval of 1 ms the daemon's scheduler dies (itn-graphql, section 4.1).
 const maxNodeTPS = 1000
 
+// maxDurationMin bounds durationMin, in minutes: a century is beyond any experiment, and what a time.Duration holds is not much longer.
+const maxDurationMin = 100 * 365 * 24 * 60
+
 // loadParams are the parameters that payments and zkapp-txs share.
 func loadParams() []dsl.Param {
 	return []dsl.Param{
@@ -102,6 +105,8 @@ func (t *task) readLoad(kind Kind) (load, error) {
 		return load{}, errors.New("tps must be above 0")
 	case l.durationMin <= 0:
 		return load{}, errors.New("durationMin must be above 0")
+	case l.durationMin > maxDurationMin:
+		return load{}, errors.New("durationMin is more than a century")
 	case l.minFee > l.maxFee:
 		return load{}, errors.New("minFee is above maxFee")
 	}
@@ -122,6 +127,10 @@ func checkLoad(c *checking) {
 	minutes, minutesKnown := c.number("durationMin")
 	if minutesKnown && minutes.Sign() <= 0 {
 		c.report("durationMin", "", "durationMin must be above 0")
+	}
+	if minutesKnown && minutes.Cmp(big.NewRat(maxDurationMin, 1)) > 0 {
+		c.report("durationMin", "durationMin is in minutes", "durationMin is more than a century")
+		return
 	}
 	minRate, minKnown := c.number("minTps")
 	if minKnown && minRate.Cmp(big.NewRat(maxNodeTPS, 1)) > 0 {
@@ -198,6 +207,10 @@ func (o offer) tps() float64 {
 // fails.
 func (t *task) place(ctx context.Context, l load, send func(context.Context, offer, itn.Before) (string, error)) error {
 	n := nodesFor(l.rate, l.minRate, len(l.nodes), len(l.keys))
+	if each := new(big.Rat).Quo(l.rate, big.NewRat(int64(n), 1)); each.Cmp(big.NewRat(maxNodeTPS, 1)) > 0 {
+		return fmt.Errorf("each of %d nodes is asked for over %d transactions in a second, and its scheduler dies of that: use more nodes and fee payers",
+			n, maxNodeTPS)
+	}
 	if len(l.nodes) > n { // chance decides which nodes carry the load, and in which order the others stand in
 		t.chance("nodes").Shuffle(len(l.nodes), func(i, j int) { l.nodes[i], l.nodes[j] = l.nodes[j], l.nodes[i] })
 	}
@@ -268,22 +281,49 @@ func (t *task) offerShare(ctx context.Context, l load, s share, at attempt, batc
 	if identity.Newer {
 		o.handle = uuid.NewString()
 	}
-	// The scheduler ends at its first tick at or after the end, and begins when the request arrives.
-	interval, _ := new(big.Rat).Quo(big.NewRat(int64(time.Second), 1), s.rate).Float64()
-	lasts := l.duration() + time.Duration(min(interval, float64(l.duration())))
+	lasts := l.lasts(s.rate, t.config.SlotDuration)
 	clock := t.world.Clock
-	ends := clock.FromWall(clock.Wall().Add(t.config.RequestTimeout)).Add(lasts)
 	o.until = clock.ToWall(clock.Now().Add(l.duration()))
+	var ends time.Time
 	intent := Intent{
 		Call: t.ledger.newCall(), Kind: l.kind, Node: at.node, Handle: o.handle, Experiment: l.experiment, Batch: &batch, Share: &at.share,
 		Keys: &[2]int{s.from, s.to}, TPS: decimalText(s.rate), Ends: &ends,
 	}
-	return t.send(intent, func(before itn.Before) (string, error) { return send(ctx, o, before) }, func(s *Settled) {
-		if s.Result == resultDone {
-			closer := clock.Now().Add(lasts)
-			s.Ends = &closer
+	// An answer that is under way when the run is told to end may hold the only handle there is.
+	sending, cancel := t.graceful(ctx)
+	defer cancel()
+	return t.send(sending, intent, func(before itn.Before) (string, error) {
+		return send(sending, o, func(a itn.Attempt) error {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			ends = clock.FromWall(clock.Wall().Add(t.config.RequestTimeout)).Add(lasts) // it begins when the request arrives
+			return before(a)
+		})
+	}, func(s *Settled) {
+		switch now := clock.Now().Add(lasts); s.Result {
+		case resultDone, resultAccepted:
+			ends = now
+			s.Ends = &ends
+		case resultUnknown:
+			if now.After(ends) {
+				ends = now
+			}
+			s.Ends = &ends
+		default: // it does not run
 		}
 	})
+}
+
+// lasts is the longest that load of this rate runs on a node once it has begun. Its scheduler ends at its first tick at or after the end;
+// one of zkApp commands looks only every block window, until its deployments are visible (itn-graphql, section 4.2).
+func (l load) lasts(rate *big.Rat, slot time.Duration) time.Duration {
+	interval, _ := new(big.Rat).Quo(big.NewRat(int64(time.Second), 1), rate).Float64()
+	tick := time.Duration(min(interval, float64(l.duration())))
+	if l.kind == kindZkapps {
+		tick = max(tick, slot)
+	}
+	return l.duration() + tick
 }
 
 // verdictOf says what a result means for a share.

@@ -190,7 +190,7 @@ func (n *network) world(log *safeBuffer) orchestrator.World {
 	secrets := &redact.Redactor{}
 	logger := zap.New(zapcore.NewCore(zapcore.NewConsoleEncoder(zap.NewDevelopmentEncoderConfig()), zapcore.AddSync(log), zap.DebugLevel))
 	return orchestrator.World{
-		Clock: n.clock, Online: online, Files: orchestrator.Disk{}, Programs: programs{n}, Console: log, Log: logger,
+		Clock: n.clock, Online: online, Files: orchestrator.Disk{}, Programs: programs{n}, Console: log, Log: logger, Shown: logger,
 		Hide: secrets.Add, Mask: secrets.Text,
 		Getenv: func(name string) (string, bool) { v, ok := n.env[name]; return v, ok },
 		Dial: func(address string) *itn.Client {

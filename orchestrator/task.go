@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"slices"
 
 	"go.uber.org/zap"
@@ -141,6 +142,7 @@ func resultOf(err error, sent bool) Settled {
 	var refused *itn.RefusedError
 	var unauthorized *itn.UnauthorizedError
 	var sequencing *itn.SequencingError
+	var status *itn.StatusError
 	switch {
 	case errors.As(err, &lost):
 		switch lost.Outcome {
@@ -152,7 +154,8 @@ func resultOf(err error, sent bool) Settled {
 			s.Result = resultGone
 		case itn.Unknown:
 		}
-	case errors.As(err, &refused), errors.As(err, &unauthorized), errors.As(err, &sequencing):
+	case errors.As(err, &refused), errors.As(err, &unauthorized), errors.As(err, &sequencing),
+		errors.As(err, &status) && status.Status == http.StatusBadRequest: // an answer of the daemon's (itn-graphql, section 2.6)
 		s.Result = resultRefused
 	case errors.As(err, &notSent), !sent:
 		s.Result = resultNotSent
@@ -176,16 +179,23 @@ func (t *task) sequenced(ctx context.Context, intent Intent, send func(before it
 		if err != nil {
 			return s, err
 		}
-		if s.Result == resultDone || s.Result == resultAccepted || s.Result == resultUnknown {
+		switch s.Result {
+		case resultDone, resultAccepted:
 			return s, nil
+		case resultUnknown:
+			return s, fmt.Errorf("node %s does not say whether it did what the interrupted run asked it for: %s", intent.Node, s.Message)
+		default: // it did not
 		}
 	}
 	intent.Call = t.ledger.newCall()
-	return t.send(intent, send, func(*Settled) {})
+	return t.send(ctx, intent, send, func(*Settled) {})
 }
 
-// send makes a call to a node, with its intent and its result recorded. complete adds what the caller knows to the result.
-func (t *task) send(intent Intent, send func(before itn.Before) (string, error), complete func(*Settled)) (Settled, error) {
+// send makes a call to a node, with its intent and its result recorded. complete adds what the caller knows to the result. A lost reply of
+// which the node itself shows that the call was done is no error.
+func (t *task) send(
+	ctx context.Context, intent Intent, send func(before itn.Before) (string, error), complete func(*Settled),
+) (Settled, error) {
 	sent := false
 	handle, err := send(func(a itn.Attempt) error {
 		intent.ServerUUID, intent.SequenceNumber = a.ServerUUID, &a.SequenceNumber
@@ -194,6 +204,16 @@ func (t *task) send(intent Intent, send func(before itn.Before) (string, error),
 	})
 	s := resultOf(err, sent)
 	s.Call, s.Handle = intent.Call, handle
+	var refusal *itn.RefusedError
+	switch {
+	case s.Result == resultAccepted && intent.Kind != kindAccounts: // whose answer holds keys, which nothing else gives back
+		if s = accepted(ctx, t.run, intent); s.Result == resultDone {
+			t.log.Warn("the reply was lost, and the node did what it was asked for", zap.String("node", intent.Node), zap.Error(err))
+			err = nil
+		}
+	case s.Result == resultRefused && intent.Kind == kindIsolate && errors.As(err, &refusal):
+		s.Result = resultPartly
+	}
 	complete(&s)
 	if sent {
 		err = errors.Join(err, t.settle(s))
@@ -221,7 +241,7 @@ func (t *task) earlier(intent Intent) (entry, bool) {
 	slices.Reverse(calls) // the latest attempt counts
 	for _, e := range calls {
 		if e.intent.Kind == intent.Kind && e.intent.Node == intent.Node && equal(e.intent.Index, intent.Index) && equal(e.intent.Share, intent.Share) {
-			return e, true
+			return e, e.undone == nil
 		}
 	}
 	return entry{}, false
@@ -246,8 +266,7 @@ func decide(ctx context.Context, r *run, e entry) Settled {
 		s.Result = resultNotSent
 		return s
 	}
-	client := r.nodes.at(e.intent.Node).client
-	outcome, err := client.Decide(ctx, at)
+	outcome, err := r.nodes.at(e.intent.Node).client.Decide(ctx, at)
 	if err != nil {
 		s.Message = err.Error()
 	}
@@ -260,22 +279,28 @@ func decide(ctx context.Context, r *run, e entry) Settled {
 			s.Result = resultDone
 		}
 	case itn.Accepted:
-		s.Result = resultAccepted
-		switch {
-		case !e.intent.Kind.load() && e.intent.Kind != kindAccounts:
-			s.Result = resultDone
-		case e.intent.Handle != "": // the node lists what runs
-			handles, err := client.ScheduledTransactions(ctx)
-			switch {
-			case err != nil:
-				s.Message = err.Error()
-			case slices.Contains(handles, e.intent.Handle):
-				s.Result, s.Handle = resultDone, e.intent.Handle
-			default:
-				s.Result, s.Message = resultRefused, "the node does not list it"
-			}
-		}
+		return accepted(ctx, r, e.intent)
 	case itn.Unknown:
+	}
+	return s
+}
+
+// accepted says what became of a request that its node has accepted, as far as that can be seen without its reply.
+func accepted(ctx context.Context, r *run, intent Intent) Settled {
+	s := Settled{Call: intent.Call, Result: resultAccepted}
+	switch {
+	case !intent.Kind.load() && intent.Kind != kindAccounts:
+		s.Result = resultDone
+	case intent.Handle != "": // the node lists what runs
+		handles, err := r.nodes.at(intent.Node).client.ScheduledTransactions(ctx)
+		switch {
+		case err != nil:
+			s.Message = err.Error()
+		case slices.Contains(handles, intent.Handle):
+			s.Result, s.Handle = resultDone, intent.Handle
+		default:
+			s.Result, s.Message = resultRefused, "the node does not list it"
+		}
 	}
 	return s
 }

@@ -31,6 +31,8 @@ type World struct {
 	Getenv func(name string) (string, bool)
 	// Log gets what an operator would miss.
 	Log *zap.Logger
+	// Shown logs what Console got as well.
+	Shown *zap.Logger
 	// Console gets the script's comments and what programs print, each on a line.
 	Console io.Writer
 	// Hide registers a secret (a password) that must not be printed anywhere.

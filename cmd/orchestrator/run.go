@@ -279,7 +279,7 @@ func (p program) open(config orchestrator.Config, f runFlags, configPath string)
 	s.transport = transport
 	s.world = orchestrator.World{
 		Clock: clock, Online: online, Files: orchestrator.Disk{}, Programs: orchestrator.Executables{}, Getenv: p.getenv,
-		Log: s.log.Logger, Console: s.console, Hide: secrets.Add, Mask: secrets.Text,
+		Log: s.log.Logger, Shown: s.log.Named(boot.Shown), Console: s.console, Hide: secrets.Add, Mask: secrets.Text,
 		Dial: func(address string) *itn.Client {
 			return itn.New(address, key, itn.Options{
 				Transport: transport, RequestTimeout: config.RequestTimeout, Logger: s.log.Named("itn"), LogRequests: config.PrintRequests,

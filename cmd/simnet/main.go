@@ -5,6 +5,10 @@
 // It writes into DIR all that is needed to use it (docs/simnet.md says what), prints where everything listens, then a line "ready", and
 // runs until SIGINT or SIGTERM. simnet -help lists the flags.
 //
+//	simnet show DIR/journal.jsonl
+//
+// says what the ground-truth journal of a network holds.
+//
 // The stand-ins that it writes for the mina executable and the control program call it as "simnet stand-in PROGRAM SOCKET ARGUMENT…".
 package main
 
@@ -47,6 +51,13 @@ func run(parent context.Context, args []string) int {
 	defer stop()
 	if len(args) > 2 && args[0] == "stand-in" {
 		return standIn(ctx, args[1], args[2], args[3:])
+	}
+	if len(args) == 2 && args[0] == "show" {
+		if err := show(args[1], os.Stdout); err != nil {
+			_, _ = fmt.Fprintln(os.Stderr, "simnet:", err)
+			return codeFailure
+		}
+		return codeOK
 	}
 	s, err := parseSettings(args, os.Stderr)
 	if errors.Is(err, flag.ErrHelp) {

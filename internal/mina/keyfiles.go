@@ -54,7 +54,7 @@ func openKeyFiles(
 		}
 		opening.Go(func() {
 			defer places.Release(1)
-			
+			defer memory.Release(share)
 			key, err := open(content)
 			if err != nil {
 				failures[i] = fmt.Errorf("opening %s: %w", path, err)

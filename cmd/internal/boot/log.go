@@ -24,7 +24,7 @@ func NewLog(console io.Writer, level string, path string, mask func(string) stri
 	if err != nil {
 		return nil, fmt.Errorf("level of the log: %w", err)
 	}
-	core := zapcore.NewCore(encoder(colors), maskedSink{mask: mask, out: console}, parsed)
+	core := zapcore.Core(elsewhere{zapcore.NewCore(encoder(colors), maskedSink{mask: mask, out: console}, parsed)})
 	l := &Log{level: parsed}
 	if path != "" {
 		l.file, err = os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600) //nolint:gosec // the configuration names the file
@@ -37,6 +37,23 @@ func NewLog(console io.Writer, level string, path string, mask func(string) stri
 	l.Logger = zap.New(core, zap.WithFatalHook(zapcore.WriteThenGoexit), zap.ErrorOutput(maskedSink{mask: mask, out: console}))
 	return l, nil
 }
+
+// Shown is the name of loggers whose entries stand on the console already, in their own words: they go to the file only.
+const Shown = "shown"
+
+// elsewhere is the console's core, less the entries of loggers of the name Shown.
+type elsewhere struct{ zapcore.Core }
+
+// Check leaves out the entries that are shown already.
+func (e elsewhere) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+	if entry.LoggerName == Shown {
+		return checked
+	}
+	return e.Core.Check(entry, checked)
+}
+
+// With keeps the filter.
+func (e elsewhere) With(fields []zapcore.Field) zapcore.Core { return elsewhere{e.Core.With(fields)} }
 
 // Close closes the log file. What was lost of it has been said.
 func (l *Log) Close() error {
