@@ -123,11 +123,16 @@ type funding struct {
 // runFund runs a batch. All of it is checked before any of it runs. Steps that share no funding key run at the same time.
 func runFund(ctx context.Context, tasks []*task) error {
 	batch := make([]*funding, len(tasks))
+	prefixes := map[string]int{} // the step of each
 	for i, t := range tasks {
 		f, err := t.readFunding(i)
 		if err != nil {
 			return &stepError{t.step, err}
 		}
+		if other, taken := prefixes[path.Clean(f.prefix)]; taken {
+			return &stepError{t.step, fmt.Errorf("prefix %s is that of step %d as well, and key files are never overwritten: give another prefix", f.prefix, other)}
+		}
+		prefixes[path.Clean(f.prefix)] = t.step.Number
 		batch[i] = f
 	}
 	create, err := tasks[0].creator(ctx)
@@ -385,11 +390,15 @@ func createByNode(ctx context.Context, n *node, f *funding, i, num int) error {
 		return err
 	}
 	intent.Call = f.ledger.newCall()
+	daemon := "" // the server UUID of the one that creates the accounts
 	_, err = f.send(ctx, intent, func(before itn.Before) (string, error) {
 		created, err := n.client.CreateAccounts(ctx, itn.CreateAccountsDetails{
 			Amount: uint64(amount), Fee: uint64(f.fee), NumAccounts: num, FeePayer: itn.NewPrivateKey(payer.Base58()),
 			RepeatUntil: f.world.Clock.Wall().Add(f.config.RequestTimeout),
-		}, intent.Handle, before)
+		}, intent.Handle, func(a itn.Attempt) error {
+			daemon = a.ServerUUID
+			return before(a)
+		})
 		if err != nil {
 			return "", err //nolint:wrapcheck // names operation and node
 		}
@@ -399,7 +408,7 @@ func createByNode(ctx context.Context, n *node, f *funding, i, num int) error {
 	if err != nil {
 		return err
 	}
-	return f.awaitAccounts(ctx, n, intent.Handle)
+	return f.awaitAccounts(ctx, n, daemon, intent.Handle, f.filesOf(i))
 }
 
 // fundingKey opens the file of a funding key.
@@ -439,14 +448,20 @@ func (f *funding) writeKeys(i int, accounts []itn.Account) error {
 	return nil
 }
 
-// awaitAccounts waits until the node lists the job no longer.
-func (f *funding) awaitAccounts(ctx context.Context, n *node, handle string) error {
+// awaitAccounts waits until the daemon lists the job no longer. Another daemon does not list it either, and knows nothing of it.
+func (f *funding) awaitAccounts(ctx context.Context, n *node, daemon, handle, files string) error {
 	const pause, most = 10 * time.Second, 30 * time.Minute // network time, as the mina executable waits
 	for deadline := f.world.Clock.Now().Add(most); ; {
 		handles, err := n.client.ScheduledTransactions(ctx)
+		var now itn.Identity
+		if err == nil && !slices.Contains(handles, handle) {
+			now, err = n.authenticate(ctx)
+		}
 		switch {
-		case err == nil && !slices.Contains(handles, handle):
+		case now.ServerUUID == daemon:
 			return nil
+		case now.ServerUUID != "":
+			return fmt.Errorf("%w: node %s was restarted meanwhile; look at the balances of the keys %s-*", errFundingUnknown, n.address, files)
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
 		case f.world.Clock.Now().After(deadline):

@@ -34,6 +34,9 @@ const maxNodeTPS = 1000
 // maxDurationMin bounds durationMin, in minutes: a century is beyond any experiment, and what a time.Duration holds is not much longer.
 const maxDurationMin = 100 * 365 * 24 * 60
 
+// minaSlot is the length of a slot on Mina's networks.
+const minaSlot = 3 * time.Minute
+
 // loadParams are the parameters that payments and zkapp-txs share.
 func loadParams() []dsl.Param {
 	return []dsl.Param{
@@ -221,7 +224,7 @@ func (t *task) place(ctx context.Context, l load, send func(context.Context, off
 		attempts, settled = append(attempts, at), append(settled, s)
 	}
 	for _, e := range t.ledger.ofStep(t.step.Number) { // of an interrupted run
-		if e.intent.Share == nil || *e.intent.Share >= len(a.shares) {
+		if e.intent.Share == nil || *e.intent.Share >= len(a.shares) || e.undone != nil { // stopped since, or gone: it is placed anew
 			continue
 		}
 		s, err := t.decide(ctx, e)
@@ -260,7 +263,7 @@ func (t *task) place(ctx context.Context, l load, send func(context.Context, off
 			failed = errors.Join(failed, t.hopeless(ctx, at, errs[i]))
 		}
 	}
-	return errors.Join(t.giveOut(attempts, settled), t.judge(l, a, settled, failed))
+	return errors.Join(t.giveOut(attempts, settled), t.judge(l, a, attempts, settled, failed))
 }
 
 // offerShare puts one share to one node.
@@ -321,7 +324,7 @@ func (l load) lasts(rate *big.Rat, slot time.Duration) time.Duration {
 	interval, _ := new(big.Rat).Quo(big.NewRat(int64(time.Second), 1), rate).Float64()
 	tick := time.Duration(min(interval, float64(l.duration())))
 	if l.kind == kindZkapps {
-		tick = max(tick, slot)
+		tick = max(tick, slot, minaSlot)
 	}
 	return l.duration() + tick
 }
@@ -377,7 +380,7 @@ func (t *task) giveOut(attempts []attempt, settled []Settled) error {
 }
 
 // judge compares the placed rate with the asked one.
-func (t *task) judge(l load, a *allotment, settled []Settled, failed error) error {
+func (t *task) judge(l load, a *allotment, attempts []attempt, settled []Settled, failed error) error {
 	placed := a.rate(a.placed)
 	report := struct {
 		Asked    string `json:"asked"`
@@ -396,12 +399,16 @@ func (t *task) judge(l load, a *allotment, settled []Settled, failed error) erro
 		return errors.Join(failed, err)
 	}
 	t.log.Info("load placed", zap.String("tps", report.Placed), zap.String("of", report.Asked), zap.Int("nodes", report.Nodes))
-	for _, s := range settled {
-		switch s.Result {
-		case resultAccepted:
-			t.log.Warn("load runs without a known handle, it cannot be stopped and ends by itself", zap.String("why", s.Message))
-		case resultUnknown:
-			t.log.Warn("nobody knows whether load runs; its keys are not used again", zap.String("why", s.Message))
+	for i, s := range settled {
+		said := []zap.Field{zap.String("node", attempts[i].node), zap.String("why", s.Message)}
+		if s.Ends != nil {
+			said = append(said, zap.Time("ends", t.world.Clock.ToWall(*s.Ends)))
+		}
+		switch {
+		case s.Result == resultAccepted && s.Handle == "":
+			t.log.Warn("load runs without a known handle, it cannot be stopped and ends by itself", said...)
+		case s.Result == resultUnknown:
+			t.log.Warn("nobody knows whether load runs; its keys are not used again", said...)
 		}
 	}
 	least := new(big.Rat).Mul(l.rate, l.minPlaced)

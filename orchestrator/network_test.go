@@ -35,7 +35,7 @@ import (
 // network is a simulated network on TCP, with what it takes to run scripts on it. Its journal tells what really happened.
 type network struct {
 	*simnet.Network
-	t      *testing.T
+	t      testing.TB
 	clock  *clock.Clock
 	config orchestrator.Config
 	seed   string // the ITN key
@@ -45,7 +45,7 @@ type network struct {
 
 // newNetwork starts a network of 6 nodes, 3 of them producers, slots of 3 minutes, ten minutes of network time a second; change changes
 // that. The working directory is a new one with private-keys/key-0, the file of a rich account.
-func newNetwork(t *testing.T, change func(*simnet.Options)) *network {
+func newNetwork(t testing.TB, change func(*simnet.Options)) *network {
 	t.Helper()
 	const scale = 600
 	n := &network{t: t, dir: t.TempDir(), env: map[string]string{"PW": "", "PASS": "correct horse"}}
@@ -110,7 +110,7 @@ func (n *network) configure(keys map[string]any) {
 }
 
 // freePort returns a port that nobody listens on.
-func freePort(t *testing.T) uint16 {
+func freePort(t testing.TB) uint16 {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -120,7 +120,7 @@ func freePort(t *testing.T) uint16 {
 	return uint16(listener.Addr().(*net.TCPAddr).Port)
 }
 
-func writeKey(t *testing.T, path string, key mina.PrivateKey, password string) {
+func writeKey(t testing.TB, path string, key mina.PrivateKey, password string) {
 	t.Helper()
 	if err := standin.WriteKey(standin.Disk{}, path, key, password); err != nil {
 		t.Fatal(err)
@@ -277,7 +277,7 @@ func (n *network) run(script string, with ...options) ending {
 }
 
 // outputs returns the values of an output of a step, as JSON texts.
-func (e ending) outputs(t *testing.T, step int, name string) []string {
+func (e ending) outputs(t testing.TB, step int, name string) []string {
 	t.Helper()
 	var values []string
 	_, err := record.Read("standard output", strings.NewReader(e.out), func(l record.Line) error {
@@ -293,7 +293,7 @@ func (e ending) outputs(t *testing.T, step int, name string) []string {
 }
 
 // mustEnd fails the test unless the run ended with that code.
-func (e ending) mustEnd(t *testing.T, code int) ending {
+func (e ending) mustEnd(t testing.TB, code int) ending {
 	t.Helper()
 	if e.Code != code {
 		t.Fatalf("the run ended with %d, want %d: %v\n%s", e.Code, code, e.Err, e.log)

@@ -285,7 +285,8 @@ func decide(ctx context.Context, r *run, e entry) Settled {
 	return s
 }
 
-// accepted says what became of a request that its node has accepted, as far as that can be seen without its reply.
+// accepted says what became of a request that its node has accepted, as far as that can be seen without its reply: the node may have
+// refused it all the same.
 func accepted(ctx context.Context, r *run, intent Intent) Settled {
 	s := Settled{Call: intent.Call, Result: resultAccepted}
 	switch {
@@ -295,7 +296,7 @@ func accepted(ctx context.Context, r *run, intent Intent) Settled {
 		handles, err := r.nodes.at(intent.Node).client.ScheduledTransactions(ctx)
 		switch {
 		case err != nil:
-			s.Message = err.Error()
+			s.Handle, s.Message = intent.Handle, err.Error()
 		case slices.Contains(handles, intent.Handle):
 			s.Result, s.Handle = resultDone, intent.Handle
 		default:

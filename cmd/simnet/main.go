@@ -108,7 +108,7 @@ func parseSettings(args []string, output io.Writer) (settings, error) {
 	set.SetOutput(output)
 	set.StringVar(&s.dir, "dir", "", "`directory` for everything that the network writes; needed")
 	set.IntVar(&o.Nodes, "nodes", 10, "number of nodes")
-	set.IntVar(&o.Producers, "producers", 4, "how many of them produce blocks")
+	set.IntVar(&o.Producers, "producers", 0, "how many of them produce blocks (default 4, or all of fewer nodes)")
 	set.IntVar(&o.Old, "old", 0, "how many of them are older daemons, without commit and handles")
 	set.DurationVar(&o.Slot, "slot", 3*time.Minute, "length of a slot, in network time")
 	set.Float64Var(&s.scale, "clock-scale", 1, "how many times faster than the wall network time runs")
@@ -129,10 +129,13 @@ func parseSettings(args []string, output io.Writer) (settings, error) {
 	}
 	var errs []error
 	fail := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	seeded := false
-	set.Visit(func(f *flag.Flag) { seeded = seeded || f.Name == "seed" })
-	if !seeded {
+	given := make(map[string]bool)
+	set.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	if !given["seed"] {
 		o.Seed = rand.Uint64() //nolint:gosec // the seed of a simulation
+	}
+	if !given["producers"] {
+		o.Producers = min(4, o.Nodes)
 	}
 	if set.NArg() > 0 {
 		fail("unexpected argument %q", set.Arg(0))

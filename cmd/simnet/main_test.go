@@ -94,6 +94,7 @@ func start(t *testing.T, flags ...string) *running {
 			return r
 		}
 	}
+	_ = r.command.Wait() // its exit says less than what it printed
 	t.Fatalf("the program ended before it was ready: %s", r.stderr)
 	return nil
 }

@@ -57,7 +57,7 @@ func EncodeBase58Check(version byte, payload []byte) string {
 // DecodeBase58Check gives the payload of a base58check text whose version byte must be the given one. The errors are ErrNotBase58,
 // ErrChecksum and ErrVersionByte. A payload has exactly one text: what is decoded encodes to the same text again.
 func DecodeBase58Check(version byte, text string) ([]byte, error) {
-	if text == "" {
+	if text == "" || len(text) > maxBase58Length {
 		return nil, fmt.Errorf("%w: %d characters, want 1 to %d", ErrNotBase58, len(text), maxBase58Length)
 	}
 	digits := make([]byte, len(text))

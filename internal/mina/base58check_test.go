@@ -86,7 +86,9 @@ func TestDecodeBase58CheckRefuses(t *testing.T) {
 }
 
 func FuzzDecodeBase58Check(f *testing.F) {
-	for _, text := range []string{knownPublicKey, knownPrivateKey, "1111111111111111111114oLvT2", "wSHV2S4qX9jFsLjQo8r1BsMLH2ZRKsZx6EJd1sbozGPieEC4Jf", "", "1", "0"} {
+	for _, text := range []string{
+		knownPublicKey, knownPrivateKey, "1111111111111111111114oLvT2", "wSHV2S4qX9jFsLjQo8r1BsMLH2ZRKsZx6EJd1sbozGPieEC4Jf", "", "1", "0",
+	} {
 		f.Add(byte(versionPublicKey), text)
 	}
 	f.Fuzz(func(t *testing.T, version byte, text string) {

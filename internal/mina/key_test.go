@@ -244,7 +244,7 @@ func TestPrivateKeysAreMasked(t *testing.T) {
 		knownPrivateKey[10:20],
 		hex.EncodeToString(scalar[10:16]),
 		hex.EncodeToString(reversed[10:16]),
-		strings.Trim(fmt.Sprint(scalar[10:16]), "[]"),
+		strings.Trim(fmt.Sprintf("%d", scalar[10:16]), "[]"),
 		strings.Trim(fmt.Sprintf("%#v", scalar[10:16]), "[]byte{}"),
 		strings.Trim(fmt.Sprintf("%o", scalar[10:16]), "[]"),
 		strings.Trim(fmt.Sprintf("%b", scalar[10:16]), "[]"),
@@ -260,7 +260,7 @@ func TestPrivateKeysAreMasked(t *testing.T) {
 			return strings.Contains(output, secret) || strings.Contains(lower, strings.ToLower(secret))
 		})
 	}
-	for _, form := range []string{key.Base58(), hex.EncodeToString(scalar), fmt.Sprint(scalar), fmt.Sprintf("%#v", scalar)} {
+	for _, form := range []string{key.Base58(), hex.EncodeToString(scalar), fmt.Sprintf("%d", scalar), fmt.Sprintf("%#v", scalar)} {
 		if !reveals(form) {
 			t.Fatalf("the key is not recognised in %q", form)
 		}

@@ -197,15 +197,16 @@ func decodeExactly(content []byte, fields map[string]any) error {
 		return errors.New("it is not a JSON object")
 	}
 	for decoder.More() {
-		name, err := decoder.Token()
+		token, err := decoder.Token()
 		if err != nil {
 			return fmt.Errorf("its JSON is damaged: %w", err)
 		}
-		field, ok := fields[name.(string)] // names in an object are always strings
+		name, _ := token.(string) // names in an object are always strings
+		field, ok := fields[name]
 		if !ok {
 			return fmt.Errorf("its field %q is unknown or repeated", name)
 		}
-		delete(fields, name.(string))
+		delete(fields, name)
 		if err := decoder.Decode(field); err != nil {
 			return fmt.Errorf("its field %q is damaged: %w", name, err)
 		}

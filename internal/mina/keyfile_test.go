@@ -123,20 +123,20 @@ func TestSealKeyFileRefuses(t *testing.T) {
 }
 
 // edited gives the content of a small key file after an edit of its fields.
-func edited(t testing.TB, password string, edit func(fields map[string]any)) []byte {
-	t.Helper()
-	content, err := SealKeyFile(mustPrivateKey(t, knownPrivateKey), []byte(password), SmallestKeyFileCost(), testRandom(7))
+func edited(tb testing.TB, password string, edit func(fields map[string]any)) []byte {
+	tb.Helper()
+	content, err := SealKeyFile(mustPrivateKey(tb, knownPrivateKey), []byte(password), SmallestKeyFileCost(), testRandom(7))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	var fields map[string]any
 	if err := json.Unmarshal(content, &fields); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	edit(fields)
 	content, err = json.Marshal(fields)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return content
 }
@@ -147,11 +147,12 @@ func set(name string, value any) func(map[string]any) {
 }
 
 // changed gives an edit of the bytes of one base58check field.
-func changed(t testing.TB, name string, change func([]byte) []byte) func(map[string]any) {
+func changed(tb testing.TB, name string, change func([]byte) []byte) func(map[string]any) {
+	tb.Helper()
 	return func(fields map[string]any) {
 		payload, err := DecodeBase58Check(versionSecretBox, fields[name].(string))
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		fields[name] = EncodeBase58Check(versionSecretBox, change(payload))
 	}

@@ -26,18 +26,18 @@ func (f testFiles) read(path string) ([]byte, error) {
 }
 
 // sealSome makes n small key files under a password, with their paths and keys in order.
-func sealSome(t testing.TB, n int, password string, cost KeyFileCost) (testFiles, []string, []PrivateKey) {
-	t.Helper()
+func sealSome(tb testing.TB, n int, password string, cost KeyFileCost) (testFiles, []string, []PrivateKey) {
+	tb.Helper()
 	random := testRandom(byte(n))
 	files, paths, keys := testFiles{}, make([]string, n), make([]PrivateKey, n)
 	for i := range n {
 		key, err := GeneratePrivateKey(random)
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		content, err := SealKeyFile(key, []byte(password), cost, random)
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		paths[i], keys[i] = fmt.Sprintf("keys/node-%d", i), key
 		files[paths[i]] = content

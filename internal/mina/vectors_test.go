@@ -15,29 +15,29 @@ const (
 	knownPublicKey  = "B62qrztYfPinaKqpXaYGY6QJ3SSW2NNKs7SajBLF1iFNXW9BoALN2Aq"
 )
 
-func mustPrivateKey(t testing.TB, text string) PrivateKey {
-	t.Helper()
+func mustPrivateKey(tb testing.TB, text string) PrivateKey {
+	tb.Helper()
 	key, err := ParsePrivateKey(text)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return key
 }
 
-func mustPublicKey(t testing.TB, text string) PublicKey {
-	t.Helper()
+func mustPublicKey(tb testing.TB, text string) PublicKey {
+	tb.Helper()
 	key, err := ParsePublicKey(text)
 	if err != nil {
-		t.Fatalf("%s: %v", text, err)
+		tb.Fatalf("%s: %v", text, err)
 	}
 	return key
 }
 
-func mustSignature(t testing.TB, text string) Signature {
-	t.Helper()
+func mustSignature(tb testing.TB, text string) Signature {
+	tb.Helper()
 	signature, err := ParseSignature(text)
 	if err != nil {
-		t.Fatalf("%s: %v", text, err)
+		tb.Fatalf("%s: %v", text, err)
 	}
 	return signature
 }
@@ -50,11 +50,11 @@ type signedMessage struct {
 	NetworkID  NetworkID `json:"network_id"`
 }
 
-func (m signedMessage) message(t testing.TB) []byte {
-	t.Helper()
+func (m signedMessage) message(tb testing.TB) []byte {
+	tb.Helper()
 	message, err := hex.DecodeString(m.MessageHex)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return message
 }
@@ -93,20 +93,20 @@ func knownSignatures() []signedMessage {
 
 // signaturesOfOthers gives every known signature: those of the specification, those of the official signer over plain byte strings
 // of many lengths, and those over the hashes of whole uptime submissions.
-func signaturesOfOthers(t testing.TB) []signedMessage {
-	t.Helper()
+func signaturesOfOthers(tb testing.TB) []signedMessage {
+	tb.Helper()
 	all := knownSignatures()
 	for _, name := range []string{"testdata/signed-messages.json", "testdata/signed-submissions.json"} {
 		content, err := os.ReadFile(name)
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		var some []signedMessage
 		if err := json.Unmarshal(content, &some); err != nil {
-			t.Fatalf("%s: %v", name, err)
+			tb.Fatalf("%s: %v", name, err)
 		}
 		if len(some) < 10 {
-			t.Fatalf("%s holds %d signatures only", name, len(some))
+			tb.Fatalf("%s holds %d signatures only", name, len(some))
 		}
 		all = append(all, some...)
 	}

@@ -51,12 +51,12 @@ func (a *bigPoint) times(k *big.Int) *bigPoint {
 }
 
 // scaled gives the point in homogeneous coordinates whose Z is the given number, other than 0.
-func (a *bigPoint) scaled(t testing.TB, z Fp) Point {
-	t.Helper()
+func (a *bigPoint) scaled(tb testing.TB, z Fp) Point {
+	tb.Helper()
 	if a == nil {
 		return Point{y: z}
 	}
-	return Point{mustFp(t, a.x).Mul(z), mustFp(t, a.y).Mul(z), z}
+	return Point{mustFp(tb, a.x).Mul(z), mustFp(tb, a.y).Mul(z), z}
 }
 
 // sameAs tells whether p is the point a.

@@ -8,29 +8,29 @@ const (
 	q0, q1 = 0x8c46eb2100000001, 0x224698fc0994a8dd
 )
 
-// one is the number 1 outside Montgomery form: multiplying by it takes a number out of that form.
-var one = limbs{l0: 1}
+// Constants of the fields. Elements are in Montgomery form, limbs are ordinary numbers.
+//
+//nolint:gochecknoglobals // Go has no const for them
+var (
+	// one takes a number out of Montgomery form when multiplied with, and the squares of 2²⁵⁶ bring one in.
+	one        = limbs{1, 0, 0, 0}
+	fpRSquared = limbs{0x8c78ecb30000000f, 0xd7d30dbd8b0de0e7, 0x7797a99bc3c95d18, 0x096d41af7b9cb714}
+	fqRSquared = limbs{0xfc9678ff0000000f, 0x67bb433d891a16e3, 0x7fae231004ccf590, 0x096d41af7ccfdaa9}
+
+	fpOne  = Fp{0x34786d38fffffffd, 0x992c350be41914ad, 0xffffffffffffffff, 0x3fffffffffffffff}
+	fpFive = Fp{0xa1a55e68ffffffed, 0x74c2a54b4f4982f3, 0xfffffffffffffffd, 0x3fffffffffffffff}
+
+	// fpRootOfUnity is 5 to the power (p−1)/2³², whose order is 2³².
+	fpRootOfUnity = Fp{0xa28db849bad6dbf0, 0x9083cd03d3b539df, 0xfba6b9ca9dc8448e, 0x3ec928747b89c6da}
+
+	fpInverseExponent = limbs{0x992d30ecffffffff, 0x224698fc094cf91b, 0, 1 << 62} // p−2
+	fpSqrtExponent    = limbs{0x04a67c8dcc969876, 0x0000000011234c7e, 0, 1 << 29} // ((p−1)/2³²−1)/2
+)
 
 // Fp is an element of Pallas' base field, an integer modulo p. Its zero value is the number 0, and equal elements are ==.
 //
 // Inside, the number x is kept in Montgomery form: x·2²⁵⁶ modulo p, below p.
 type Fp limbs
-
-// Constants of the base field in Montgomery form.
-var (
-	fpOne      = Fp{0x34786d38fffffffd, 0x992c350be41914ad, 0xffffffffffffffff, 0x3fffffffffffffff}
-	fpFive     = Fp{0xa1a55e68ffffffed, 0x74c2a54b4f4982f3, 0xfffffffffffffffd, 0x3fffffffffffffff}
-	fpRSquared = limbs{0x8c78ecb30000000f, 0xd7d30dbd8b0de0e7, 0x7797a99bc3c95d18, 0x096d41af7b9cb714} // 2⁵¹²
-
-	// fpRootOfUnity is 5 to the power (p−1)/2³², whose order is 2³².
-	fpRootOfUnity = Fp{0xa28db849bad6dbf0, 0x9083cd03d3b539df, 0xfba6b9ca9dc8448e, 0x3ec928747b89c6da}
-)
-
-// Exponents, as ordinary numbers.
-var (
-	fpInverseExponent = limbs{0x992d30ecffffffff, 0x224698fc094cf91b, 0, 1 << 62}            // p−2
-	fpSqrtExponent    = limbs{0x04a67c8dcc969876, 0x0000000011234c7e, 0, 0x0000000020000000} // ((p−1)/2³²−1)/2
-)
 
 // FpFromBytes reads a number as 32 bytes, least significant first. It reports false for a number that is not below p.
 func FpFromBytes(b [32]byte) (Fp, bool) {
@@ -130,8 +130,6 @@ func (x Fp) power(exponent limbs) Fp {
 // Fq is an element of Pallas' scalar field: an integer modulo q, the number of points of the curve. Its zero value is the number 0,
 // and equal elements are ==. Inside it is in Montgomery form, like Fp.
 type Fq limbs
-
-var fqRSquared = limbs{0xfc9678ff0000000f, 0x67bb433d891a16e3, 0x7fae231004ccf590, 0x096d41af7ccfdaa9} // 2⁵¹²
 
 // FqFromBytes reads a number as 32 bytes, least significant first. It reports false for a number that is not below q.
 func FqFromBytes(b [32]byte) (Fq, bool) {

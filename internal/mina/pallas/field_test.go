@@ -56,20 +56,20 @@ func below(m *big.Int) *rapid.Generator[*big.Int] {
 	})
 }
 
-func mustFp(t testing.TB, x *big.Int) Fp {
-	t.Helper()
+func mustFp(tb testing.TB, x *big.Int) Fp {
+	tb.Helper()
 	e, ok := FpFromBytes(bytesOf(x))
 	if !ok {
-		t.Fatalf("%v is refused as an element of the base field", x)
+		tb.Fatalf("%v is refused as an element of the base field", x)
 	}
 	return e
 }
 
-func mustFq(t testing.TB, x *big.Int) Fq {
-	t.Helper()
+func mustFq(tb testing.TB, x *big.Int) Fq {
+	tb.Helper()
 	e, ok := FqFromBytes(bytesOf(x))
 	if !ok {
-		t.Fatalf("%v is refused as an element of the scalar field", x)
+		tb.Fatalf("%v is refused as an element of the scalar field", x)
 	}
 	return e
 }

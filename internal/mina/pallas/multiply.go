@@ -72,9 +72,6 @@ func pointTerms(k Fq, p Affine) [2]term {
 	}
 }
 
-// fpBeta is β, in Montgomery form.
-var fpBeta = Fp{0x02021cf6619a153d, 0x9e8c26974980b78e, 0x2a676d5cc87a4666, 0x15d8049da7a17876}
-
 // timesLambda gives λ·p.
 func (p Point) timesLambda() Point { return Point{p.x.Mul(fpBeta), p.y, p.z} }
 
@@ -85,7 +82,10 @@ func (p Point) timesLambda() Point { return Point{p.x.Mul(fpBeta), p.y, p.z} }
 //
 // and A² + A·B + B² = q. To split k is to subtract from (k, 0) the lattice point c1·(B, −A) + c2·(A, A+B) beside it, where
 // c1 ≈ k·(A+B)/q and c2 ≈ k·A/q.
+//
+//nolint:gochecknoglobals // Go has no const for them
 var (
+	fpBeta   = Fp{0x02021cf6619a153d, 0x9e8c26974980b78e, 0x2a676d5cc87a4666, 0x15d8049da7a17876}
 	fqA      = Fq{0x59824cd500000001, 0x0e0a5d03258217c3, 0x52a568b65c85c76d, 0x186bf7a9a1203e95}
 	fqAPlusB = Fq{0xb5820455fffffffe, 0xcedde66ce9b7da38, 0x0447da18446bf0a4, 0x30d7ef53421a18b8}
 	fqLambda = Fq{0x7c541a8480111122, 0x40630b9c56ed29da, 0x02c275fb135b2b29, 0x121d29f888245b10}
