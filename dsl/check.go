@@ -199,8 +199,27 @@ func (c *Checker) Step(source *Source, step *Step) Findings {
 			report(step.ActionSpan, "", "%s needs the parameter %q: %s", step.Action, p.Name, p.Doc)
 		}
 	}
+	if slices.ContainsFunc(step.Args, func(a Arg) bool { return a.Ref != nil && a.Ref.File == "" && c.Sensitive(a.Ref.Step, a.Ref.Name) }) {
+		entry.outputs = keptSecret(entry.outputs)
+	}
 	c.earlier = append(c.earlier, entry)
 	return found
+}
+
+// keptSecret marks outputs that hand on whatever they are given as sensitive: they are given something sensitive.
+func keptSecret(outputs []Output) []Output {
+	outputs = slices.Clone(outputs)
+	for i := range outputs {
+		outputs[i].Sensitive = outputs[i].Sensitive || outputs[i].Kind == Any
+	}
+	return outputs
+}
+
+// Sensitive reports whether an output of a step that was checked already must not be printed or recorded: by its action, or because it hands
+// on what must not.
+func (c *Checker) Sensitive(step int, output string) bool {
+	return step >= 0 && step < len(c.earlier) &&
+		slices.ContainsFunc(c.earlier[step].outputs, func(o Output) bool { return o.Name == output && o.Sensitive })
 }
 
 type report func(span Span, hint, format string, args ...any)

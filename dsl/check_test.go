@@ -176,7 +176,7 @@ func TestCheckLiterals(t *testing.T) {
 			"payments": `"tps":0.5,"durationMin":30,"receiver":"B62","feePayers":[],"nodes":[]`, "count": `"limit":1`, "load-keys": `"dir":"x"`, "stop": `"receipts":[]`,
 		}[test.action]
 		var params []string
-		for _, param := range strings.Split(given, ",") {
+		for param := range strings.SplitSeq(given, ",") {
 			if param != "" && !strings.HasPrefix(param, `"`+test.param+`"`) {
 				params = append(params, param)
 			}
@@ -323,7 +323,7 @@ func TestCheckKinds(t *testing.T) {
 
 // TestChecker checks step by step, as a script that arrives live is checked.
 func TestChecker(t *testing.T) {
-	stream := dsl.NewStream("s", strings.NewReader(`{"action":"discovery"} {"action":"stop","params":{"receipts":{"type":"output","step":-1,"name":"participant"}}}`))
+	stream := dsl.NewStream("s", strings.NewReader(`{"action":"discovery","params":{"limit":1,"limit":2}} {"action":"stop","params":{"receipts":{"type":"output","step":-1,"name":"participant"}}}`))
 	checker := dsl.NewChecker(signatures())
 	var got []string
 	for range 2 {
@@ -336,7 +336,8 @@ func TestChecker(t *testing.T) {
 		}
 	}
 	want := []string{
-		`s:1:62: step 1: "receipts" wants a list (of: receipt), and "participant" of step 0 (discovery) is a list (of: node address)`,
+		`s:1:43: step 0: "limit" is given twice (keep one of them)`,
+		`s:1:93: step 1: "receipts" wants a list (of: receipt), and "participant" of step 0 (discovery) is a list (of: node address)`,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)

@@ -75,7 +75,7 @@ func (s *Source) index() {
 			return
 		}
 		for range utf8.UTFMax - 1 { // not in the middle of a character
-			if r, _ := utf8.DecodeLastRune(behind); r != utf8.RuneError {
+			if r, size := utf8.DecodeLastRune(behind); r != utf8.RuneError || size > 1 {
 				break
 			}
 			behind = behind[:len(behind)-1]
@@ -281,6 +281,10 @@ func (f Finding) line() (line []rune, mark, width int) {
 	return line, mark, utf8.RuneCount(text[start:max(start, min(f.Span.End, to))])
 }
 
+func isBase58(c byte) bool {
+	return strings.IndexByte("123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz", c) >= 0
+}
+
 // maskKeys hides private keys that a script spells out, keeping the columns.
 func maskKeys(text []byte) []byte {
 	const prefix, least = "EK", 20 // a key has 50 characters behind the EK; this many is a part of one, too
@@ -290,12 +294,17 @@ func maskKeys(text []byte) []byte {
 		if i < 0 {
 			return masked
 		}
+		word := at + i // begins here: in a public key, EK stands by chance
+		for word > 0 && isBase58(masked[word-1]) {
+			word--
+		}
 		at += i + len(prefix)
 		end := at
-		for end < len(masked) && strings.IndexByte("123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz", masked[end]) >= 0 {
+		for end < len(masked) && isBase58(masked[end]) {
 			end++
 		}
-		if end-at >= least {
+		public := end-word == 55 && bytes.HasPrefix(masked[word:], []byte("B62"))
+		if end-at >= least && !public {
 			for ; at < end; at++ {
 				masked[at] = '*'
 			}

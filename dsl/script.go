@@ -151,7 +151,7 @@ func NewStream(name string, r io.Reader) *Stream {
 }
 
 // Next returns the next item and the source that its places are in, or io.EOF at the stream's end. It waits for no more of the stream than
-// the item. Other errors are a [Finding] or the failure to read. After an error Next returns the same again.
+// the item, and of a null for the character that ends the word. Other errors are a [Finding] or the failure to read. After an error Next returns the same again.
 //
 // Offsets are counted from the beginning of the item, which is all the text that its source has; lines and columns from the beginning of
 // the stream.

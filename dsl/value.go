@@ -82,7 +82,6 @@ type reader struct {
 	more   func() error // appends at least a byte to text; io.EOF when nothing comes any more. Nil: text is all
 	broken error        // what more returned
 	faults Findings     // what is wrong and yet can be read
-	items  []Value      // of the lists that are being read
 	fields []Field      // of the objects that are being read
 }
 
@@ -117,12 +116,13 @@ func (r *reader) skipByteOrderMark() {
 
 func (r *reader) space() {
 	for !r.end() {
-		switch r.text[r.at] {
-		case ' ', '\t', '\r', '\n':
-			r.at++
-		default:
+		rest := r.text[r.at:]
+		space := slices.IndexFunc(rest, func(c byte) bool { return c != ' ' && c != '\t' && c != '\r' && c != '\n' })
+		if space >= 0 {
+			r.at += space
 			return
 		}
+		r.at = len(r.text)
 	}
 }
 
@@ -192,7 +192,7 @@ func (r *reader) object(levels int) ([]Field, error) {
 			break
 		}
 	}
-	fields := slices.Clone(r.fields[first:])
+	fields := slices.Clone(r.fields[first:]) // of just the size that is needed: most of what is read is small objects
 	r.fields = r.fields[:first]
 	r.refuseTwice(fields)
 	return fields, nil
@@ -226,22 +226,17 @@ func (r *reader) list(levels int) ([]Value, error) {
 	if r.take(']') {
 		return nil, nil
 	}
-	first := len(r.items)
+	var items []Value
 	for {
 		item, err := r.value(levels)
 		if err != nil {
 			return nil, err
 		}
-		r.items = append(r.items, item)
-		if more, err := r.comma(']', "a comma or the list's end ]"); err != nil {
-			return nil, err
-		} else if !more {
-			break
+		items = append(items, item)
+		if more, err := r.comma(']', "a comma or the list's end ]"); !more {
+			return items, err
 		}
 	}
-	items := slices.Clone(r.items[first:])
-	r.items = r.items[:first]
-	return items, nil
 }
 
 // comma reads a comma, or the end of the list or object, and reports whether another element follows.
@@ -354,16 +349,19 @@ func (r *reader) digits() bool {
 func (r *reader) string() (string, error) {
 	start := r.at
 	r.at++
-	for !r.end() { // the usual string has no escapes
-		switch c := r.text[r.at]; {
-		case c == '"':
-			r.at++
-			return string(r.text[start+1 : r.at-1]), nil
-		case c == '\\' || c < ' ' || c >= utf8.RuneSelf:
-			return r.slowString(start)
-		default:
-			r.at++
+	for !r.end() { // the usual string is of plain characters
+		rest := r.text[r.at:]
+		plain := slices.IndexFunc(rest, func(c byte) bool { return c == '"' || c == '\\' || c < ' ' || c >= utf8.RuneSelf })
+		if plain < 0 {
+			r.at = len(r.text)
+			continue
 		}
+		r.at += plain
+		if rest[plain] != '"' {
+			return r.slowString(start)
+		}
+		r.at++
+		return string(r.text[start+1 : r.at-1]), nil
 	}
 	return "", r.fail(start, r.at, "", "this string has no end")
 }

@@ -1,6 +1,7 @@
 package orchestrator
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -77,7 +78,7 @@ func (t *task) discoverPatiently(ctx context.Context, want wanted) ([]string, er
 			return found, nil
 		case ctx.Err() != nil:
 			return nil, context.Cause(ctx)
-		case errors.As(err, &list) && !list.Temporary:
+		case errors.As(err, &list) && !list.Temporary, errors.Is(err, errKeyRefused):
 			return nil, err
 		}
 		t.log.Warn("discovery failed, trying again", zap.Duration("in", pause), zap.Error(err))
@@ -87,6 +88,9 @@ func (t *task) discoverPatiently(ctx context.Context, want wanted) ([]string, er
 	}
 	return t.discover(ctx, want)
 }
+
+// errKeyRefused says that every node refused the ITN key, which does not pass.
+var errKeyRefused = errors.New("none of the online nodes accepts the ITN key")
 
 // discover looks once. Nodes are asked who they are each time, for what was true an hour ago may not be.
 func (t *task) discover(ctx context.Context, want wanted) ([]string, error) {
@@ -107,7 +111,8 @@ func (t *task) discover(ctx context.Context, want wanted) ([]string, error) {
 		wave = max(want.limit, t.config.Concurrency)
 	}
 	var found []string
-	answered := 0
+	var failed error // why one of them did not answer
+	answered, refused := 0, 0
 	for asked := range slices.Chunk(addresses, wave) {
 		fits := make([]bool, len(asked))
 		errs := each(ctx, t.run, asked, func(ctx context.Context, i int, address string) error {
@@ -120,9 +125,14 @@ func (t *task) discover(ctx context.Context, want wanted) ([]string, error) {
 		}
 		t.warnEach("left out of the discovery", asked, errs)
 		for i, address := range asked {
-			if errs[i] == nil {
+			var unauthorized *itn.UnauthorizedError
+			switch {
+			case errs[i] == nil:
 				answered++
+			case errors.As(errs[i], &unauthorized):
+				refused++
 			}
+			failed = cmp.Or(failed, errs[i])
 			if fits[i] {
 				found = append(found, address)
 			}
@@ -133,8 +143,12 @@ func (t *task) discover(ctx context.Context, want wanted) ([]string, error) {
 		}
 	}
 	switch {
+	case refused == len(addresses):
+		return nil, fmt.Errorf("%w: %w", errKeyRefused, failed)
+	case len(found) == 0 && failed != nil:
+		return nil, fmt.Errorf("none of %d online nodes will do: %d answered, none is %s; another: %w", len(addresses), answered, want, failed)
 	case len(found) == 0:
-		return nil, fmt.Errorf("none of %d online nodes will do: %d answered, none is %s", len(addresses), answered, want)
+		return nil, fmt.Errorf("none of %d online nodes will do: none is %s", len(addresses), want)
 	case want.exactly && len(found) < want.limit:
 		return nil, fmt.Errorf("%d of %d online nodes will do, and exactly %d are wanted", len(found), len(addresses), want.limit)
 	}
@@ -175,7 +189,7 @@ func preflightAction() Action {
 			Outputs: []dsl.Output{{Name: "commit", Kind: dsl.Commit, List: true, Multi: true, Doc: "address and commit of each node; the commit of an older daemon is null"}},
 		},
 		run: func(ctx context.Context, t *task) error {
-			addresses, expect := t.args.texts("nodes"), strings.ToLower(t.args.text("expectCommit"))
+			addresses, expect := t.distinct("nodes"), strings.ToLower(t.args.text("expectCommit"))
 			if err := t.args.err(); err != nil {
 				return err
 			}

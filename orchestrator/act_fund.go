@@ -255,17 +255,26 @@ func (f *funding) run(ctx context.Context, create creator) error {
 		if num == 0 {
 			return nil
 		}
-		for _, e := range f.ledger.ofStep(f.step.Number) {
-			if e.settled != nil && e.settled.Result == resultDone && equal(e.intent.Index, &i) {
-				return nil
-			}
-		}
-		if err := create(ctx, f, i, num); err != nil {
+		if err := f.finish(ctx, i, num, create); err != nil {
 			return fmt.Errorf("funding key %s: %w", f.from[i], err)
 		}
 		return nil
 	})
 	return failures(errs)
+}
+
+// finish creates the accounts of one funding key, unless an interrupted run has done so. A node may be at it still.
+func (f *funding) finish(ctx context.Context, i, num int, create creator) error {
+	for _, e := range f.ledger.ofStep(f.step.Number) {
+		switch {
+		case e.settled == nil || e.settled.Result != resultDone || !equal(e.intent.Index, &i):
+		case e.intent.Kind == kindAccounts:
+			return f.awaitAccounts(ctx, f.nodes.at(e.intent.Node), e.intent.ServerUUID, e.handle(), f.filesOf(i))
+		default:
+			return nil
+		}
+	}
+	return create(ctx, f, i, num)
 }
 
 // filesOf is the prefix of the key files that a funding key's run writes.
@@ -349,21 +358,6 @@ func createByProgram(ctx context.Context, f *funding, i, num int) error {
 	return nil
 }
 
-// graceful returns a context that ends the clean-up's time after ctx.
-func (t *task) graceful(ctx context.Context) (context.Context, context.CancelFunc) {
-	longer, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	stop := context.AfterFunc(ctx, func() {
-		cause := context.Cause(ctx)
-		if t.world.Clock.SleepWall(longer, t.options.CleanupTimeout/2) == nil {
-			cancel(cause)
-		}
-	})
-	return longer, func() {
-		stop()
-		cancel(context.Canceled)
-	}
-}
-
 // createByNode lets a newer node create the accounts, and writes their key files.
 func createByNode(ctx context.Context, n *node, f *funding, i, num int) error {
 	amount, err := f.each.Mul(uint64(num)) //nolint:gosec // num is above 0
@@ -391,10 +385,12 @@ func createByNode(ctx context.Context, n *node, f *funding, i, num int) error {
 	}
 	intent.Call = f.ledger.newCall()
 	daemon := "" // the server UUID of the one that creates the accounts
+	// The job looks at the ledger ten seconds of network time after it began, not earlier, and may be over then.
+	runsUntil := f.world.Clock.ToWall(f.world.Clock.Now().Add(10 * time.Second))
 	_, err = f.send(ctx, intent, func(before itn.Before) (string, error) {
 		created, err := n.client.CreateAccounts(ctx, itn.CreateAccountsDetails{
 			Amount: uint64(amount), Fee: uint64(f.fee), NumAccounts: num, FeePayer: itn.NewPrivateKey(payer.Base58()),
-			RepeatUntil: f.world.Clock.Wall().Add(f.config.RequestTimeout),
+			RepeatUntil: runsUntil,
 		}, intent.Handle, func(a itn.Attempt) error {
 			daemon = a.ServerUUID
 			return before(a)

@@ -30,7 +30,14 @@ func joinAction() Action {
 			for _, p := range params {
 				all = append(all, t.args.elements(p.Name)...)
 			}
-			return errors.Join(t.args.err(), outputList(t, "group", all))
+			if err := t.args.err(); err != nil {
+				return err
+			}
+			if t.step.secret {
+				t.secrets("group", all)
+				return nil
+			}
+			return outputList(t, "group", all)
 		},
 	}
 }
@@ -110,14 +117,21 @@ func sampleAction() Action {
 			t.chance("sample").Shuffle(len(group), func(i, j int) { group[i], group[j] = group[j], group[i] })
 			from := 0
 			for i, to := range boundaries(len(group), ratios) {
-				if err := t.output("group"+strconv.Itoa(i+1), slices.Sorted(slices.Values(group[from:to]))); err != nil {
+				if err := t.output("group"+strconv.Itoa(i+1), inOrder(group[from:to])); err != nil {
 					return err
 				}
 				from = to
 			}
-			return t.output("rest", slices.Sorted(slices.Values(group[from:])))
+			return t.output("rest", inOrder(group[from:]))
 		},
 	}
+}
+
+// inOrder returns the elements in order. It is never nil, for that would be null in the output and not a list.
+func inOrder(elements []string) []string {
+	ordered := append([]string{}, elements...)
+	slices.Sort(ordered)
+	return ordered
 }
 
 // checkRatios reports shares that are not from 0 to 1, or more than 1 together. What floating point makes of tenths is forgiven.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -41,7 +42,8 @@ func loadKeysAction() Action {
 				return err
 			}
 			t.log.Info("keys loaded", zap.Int("keys", len(keys)))
-			return errors.Join(t.note(lineKeys, keysDigest(keys)), t.secrets("key", revealed(keys)))
+			t.secrets("key", revealed(keys))
+			return t.note(lineKeys, keysDigest(keys))
 		},
 	}
 }
@@ -55,7 +57,8 @@ func (t *task) reloadKeys(ctx context.Context, digest string) error {
 	if keysDigest(keys) != digest {
 		return errors.New("the key files are not those that the interrupted run loaded")
 	}
-	return t.secrets("key", revealed(keys))
+	t.secrets("key", revealed(keys))
+	return nil
 }
 
 // keysDigest identifies a list of keys by their public halves.
@@ -67,10 +70,11 @@ func keysDigest(keys []mina.PrivateKey) string {
 	return fmt.Sprintf("%d %s", len(keys), hex.EncodeToString(sum.Sum(nil)))
 }
 
-func revealed(keys []mina.PrivateKey) []string {
-	texts := make([]string, len(keys))
+// revealed returns the keys as JSON strings. Base58 has no character that JSON escapes.
+func revealed(keys []mina.PrivateKey) []json.RawMessage {
+	texts := make([]json.RawMessage, len(keys))
 	for i, k := range keys {
-		texts[i] = k.Base58()
+		texts[i] = json.RawMessage(`"` + k.Base58() + `"`)
 	}
 	return texts
 }

@@ -94,12 +94,13 @@ func resetGatingAction() Action {
 				}
 				known = online
 			}
+			peers := t.livePeers(ctx, known)
 			errs = each(ctx, t.run, group, func(ctx context.Context, _ int, address string) error {
-				peers := t.choosePeers(ctx, address, known, add, t.chance("peers of "+address))
-				if len(peers) == 0 {
+				chosen := choosePeers(address, known, peers, add, t.chance("peers of "+address))
+				if len(chosen) == 0 {
 					return fmt.Errorf("node %s gets no peer: none of the %d known nodes can be one", address, len(known))
 				}
-				return t.ungate(ctx, address, itn.GatingUpdate{AddedPeers: peers})
+				return t.ungate(ctx, address, itn.GatingUpdate{AddedPeers: chosen})
 			})
 			return failures(errs)
 		},
@@ -123,23 +124,34 @@ func (t *task) close(how string, match func(entry) bool) error {
 	return err
 }
 
-// choosePeers chooses other nodes as peers by chance, leaving out those that do not answer.
-func (t *task) choosePeers(ctx context.Context, address string, known []string, n int, chance *rand.Rand) []itn.NetworkPeer {
-	others := slices.DeleteFunc(slices.Clone(known), func(k string) bool { return k == address })
-	chance.Shuffle(len(others), func(i, j int) { others[i], others[j] = others[j], others[i] })
-	var peers []itn.NetworkPeer
-	for _, other := range others {
-		if len(peers) == n {
-			break
+// livePeers returns the nodes that answer now, as peers; nil for those that do not. One that is dead would make a node refuse them all.
+func (t *task) livePeers(ctx context.Context, known []string) []*itn.NetworkPeer {
+	peers := make([]*itn.NetworkPeer, len(known))
+	errs := each(ctx, t.run, known, func(ctx context.Context, i int, address string) error {
+		n := t.nodes.at(address)
+		if _, err := n.authenticate(ctx); err != nil {
+			return err
 		}
-		peer, err := t.nodes.at(other).peer(ctx)
+		peer, err := n.peer(ctx)
 		if err != nil {
-			t.log.Warn("cannot be a peer", zap.String("node", other), zap.Error(err))
-			continue
+			return err
 		}
-		peers = append(peers, peer)
-	}
+		peers[i] = &peer
+		return nil
+	})
+	t.warnEach("cannot be a peer", known, errs)
 	return peers
+}
+
+// choosePeers chooses so many of the peers by chance, the node itself left out. peers are those of the known nodes.
+func choosePeers(address string, known []string, peers []*itn.NetworkPeer, n int, chance *rand.Rand) []itn.NetworkPeer {
+	var chosen []itn.NetworkPeer
+	for _, i := range chance.Perm(len(known)) {
+		if peers[i] != nil && known[i] != address && len(chosen) < n {
+			chosen = append(chosen, *peers[i])
+		}
+	}
+	return chosen
 }
 
 func setZkappSoftLimitAction() Action {
@@ -201,7 +213,8 @@ func (t *task) bearFailures(ctx context.Context, what, warning string, group []s
 		if errs[i] == nil {
 			worked = append(worked, address)
 		}
-		if errors.Is(errs[i], errRecord) {
+		var internal *internalError
+		if errors.Is(errs[i], errRecord) || errors.As(errs[i], &internal) {
 			return errs[i]
 		}
 	}
@@ -318,6 +331,7 @@ func programResult(err error) Settled {
 
 // programLine shows a line that a program printed.
 func (t *task) programLine(text string, _ bool) {
+	text = t.world.Mask(text)                  // here, before a log quotes it
 	_, _ = fmt.Fprintln(t.world.Console, text) // the log has it too
 	t.world.Shown.Info(text, zap.Int("step", t.step.Number))
 }

@@ -45,17 +45,17 @@ func slotsWonAction() Action {
 			}
 			t.warnEach("does not say which slots it won", group, errs)
 			var answers []slots.Won
-			asked := 0
+			var asked []error // of the producers
 			for i, w := range won {
 				if producers[i] {
-					asked++
+					asked = append(asked, errs[i])
 				}
 				if w != nil {
 					answers = append(answers, *w)
 				}
 			}
-			if asked > 0 && len(answers) == 0 {
-				return t.errAllFailed("slots won are known", errs)
+			if allFailed(asked) {
+				return t.errAllFailed("slots won are known", asked)
 			}
 			return outputList(t, "slotsWon", answers)
 		},

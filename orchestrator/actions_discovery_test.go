@@ -4,11 +4,9 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"syscall"
+	"strings"
 	"testing"
-
-	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
+	"time"
 
 	"provingground/orchestrator"
 	"provingground/orchestrator/itn"
@@ -144,7 +142,7 @@ func TestDiscoveryTriesAgain(t *testing.T) { // D16, D18
 		t.Errorf("participants %v, want four", found)
 	}
 	for _, asked := range toldOf[simnet.RequestAnswered](n) {
-		if waited := asked.at.Sub(began); waited < 40e9 { // the first two pauses
+		if waited := asked.at.Sub(began); waited < 40*time.Second { // the first two pauses
 			t.Errorf("a node was asked after %s, while the list was empty", waited)
 		}
 	}
@@ -165,34 +163,40 @@ func TestDiscoveryGivesUp(t *testing.T) {
 	}
 }
 
-func TestDiscoveryCanBeInterrupted(t *testing.T) { // D18
+func TestDiscoveryWithAWrongKeyFailsAtOnce(t *testing.T) {
 	n := newNetwork(t, nil)
-	for name, during := range map[string]string{"while it looks": "", "while it waits": "discovery failed, trying again"} {
+	e := n.run(step("discovery", params{}), withWrongKey(t)).mustEnd(t, orchestrator.CodeStep)
+	mustSay(t, e.Err.Error(), "none of the online nodes accepts the ITN key", "401")
+	asked := toldOf[simnet.RequestAnswered](n)
+	for _, a := range asked {
+		if a.fact.Outcome != simnet.OutcomeUnauthorized {
+			t.Errorf("%s answered %+v", a.node, a.fact)
+		}
+	}
+	mustEqual(t, "requests, one to each node", 6, len(asked))
+}
+
+// withWrongKey are the options of a run that signs with a key that no node knows.
+func withWrongKey(t *testing.T) options {
+	t.Helper()
+	stranger, err := itn.ParseKey("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return options{seed: 1, change: func(w *orchestrator.World) {
+		transport := itn.NewTransport()
+		t.Cleanup(transport.CloseIdleConnections)
+		w.Dial = func(address string) *itn.Client { return itn.New(address, stranger, itn.Options{Transport: transport}) }
+	}}
+}
+
+func TestDiscoveryCanBeInterrupted(t *testing.T) { // D18
+	n := newNetwork(t, func(o *simnet.Options) { o.Faults = mustParse(t, "list-empty") })
+	for name, at := range map[string]string{"while it looks": "step begins", "while it waits": "discovery failed, trying again"} {
 		t.Run(name, func(t *testing.T) {
-			ctx, cancel := context.WithCancelCause(t.Context())
-			interrupt := func() { cancel(&orchestrator.Interrupted{Signal: syscall.SIGINT}) }
-			looked := 0
-			o := withOnline(func([]uptime.Node) []uptime.Node {
-				looked++
-				if during == "" {
-					interrupt()
-				}
-				return nil
-			})
-			o.ctx = ctx
-			online := o.change
-			o.change = func(w *orchestrator.World) {
-				online(w)
-				w.Log = w.Log.WithOptions(zap.Hooks(func(line zapcore.Entry) error {
-					if line.Message == during {
-						interrupt()
-					}
-					return nil
-				}))
-			}
-			n.run(step("discovery", params{}), o).mustEnd(t, 130)
-			if looked != 1 {
-				t.Errorf("it looked %d times", looked)
+			e := n.run(step("discovery", params{}), interruptedAt(t, at)).mustEnd(t, 130)
+			if tries := strings.Count(e.log, "trying again"); tries > 1 {
+				t.Errorf("it tried again %d times", tries)
 			}
 		})
 	}
@@ -258,6 +262,10 @@ func TestPreflight(t *testing.T) {
 			mustEqual(t, "nodes", 3, len(e.outputs(t, 0, "commit")))
 		}
 	})
+	t.Run("a node named twice", func(t *testing.T) {
+		e := n.run(step("preflight", params{"nodes": []string{newer[1], newer[0], newer[1]}})).mustEnd(t, orchestrator.CodeOK)
+		mustEqual(t, "commits", []nodeCommit{{newer[0], &known}, {newer[1], &known}}, outputsOf[nodeCommit](t, e, 0, "commit"))
+	})
 	t.Run("another commit", func(t *testing.T) {
 		e := n.run(step("preflight", params{"nodes": newer[:1], "expectCommit": "abcdef"})).mustEnd(t, orchestrator.CodeStep)
 		mustSay(t, e.Err.Error(), newer[0], commit, "abcdef is expected")
@@ -277,13 +285,7 @@ func TestPreflight(t *testing.T) {
 		mustSay(t, n.run(step("preflight", params{"nodes": []string{}})).mustEnd(t, orchestrator.CodeStep).Err.Error(), "no node to check")
 	})
 	t.Run("a wrong ITN key", func(t *testing.T) {
-		stranger, err := itn.ParseKey("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=")
-		if err != nil {
-			t.Fatal(err)
-		}
-		e := n.run(step("preflight", params{"nodes": newer[:1]}), options{change: func(w *orchestrator.World) {
-			w.Dial = func(address string) *itn.Client { return itn.New(address, stranger, itn.Options{}) }
-		}}).mustEnd(t, orchestrator.CodeStep)
+		e := n.run(step("preflight", params{"nodes": newer[:1]}), withWrongKey(t)).mustEnd(t, orchestrator.CodeStep)
 		mustSay(t, e.Err.Error(), "refused the ITN key")
 	})
 }

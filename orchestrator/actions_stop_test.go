@@ -3,6 +3,7 @@ package orchestrator_test
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"provingground/orchestrator"
 	"provingground/orchestrator/simnet"
@@ -75,13 +76,17 @@ func TestStop(t *testing.T) {
 	})
 
 	t.Run("load that has ended on a node that is down", func(t *testing.T) {
-		n, _ := newLoadNetwork(t, 6, func(o *simnet.Options) { o.Faults = mustParse(t, "die:127.0.0.4@12") })
+		n, _ := newLoadNetwork(t, 6, func(o *simnet.Options) { o.RestartAfter = 1000 * time.Hour })
 		n.run(script(
 			discoverAndLoadKeys(),
 			step("payments", somePayments().with(params{"durationMin": 1, "tps": 6})),
-			step("wait", params{"slot": 13}),
+			step("wait", params{"min": 3}),
 			step("stop", params{"receipts": output(2, "receipt")}),
-		)).mustEnd(t, orchestrator.CodeOK)
+		), when("load placed", func() {
+			if err := n.Restart(t.Context(), n.Hosts()[2], false); err != nil {
+				t.Error(err)
+			}
+		})).mustEnd(t, orchestrator.CodeOK)
 		mustEqual(t, "down", n.Nodes()[2:3], n.History().Down())
 	})
 

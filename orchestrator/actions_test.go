@@ -1,6 +1,7 @@
 package orchestrator_test
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
@@ -10,10 +11,14 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"provingground/dsl"
 	"provingground/internal/mina"
@@ -174,6 +179,29 @@ func outputOf[T any](t *testing.T, e ending, step int, name string) T {
 		t.Fatalf("%d outputs %s of step %d, want one", len(values), name, step)
 	}
 	return values[0]
+}
+
+// when returns options of a run in which something happens when it logs a message for the first time.
+func when(message string, do func()) options {
+	var once sync.Once
+	return options{seed: 1, change: func(w *orchestrator.World) {
+		w.Log = w.Log.WithOptions(zap.Hooks(func(line zapcore.Entry) error {
+			if line.Message == message {
+				once.Do(do)
+			}
+			return nil
+		}))
+	}}
+}
+
+// interruptedAt returns options of a run that is interrupted (SIGINT) when it logs a message for the first time.
+func interruptedAt(t *testing.T, message string) options {
+	t.Helper()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	t.Cleanup(func() { cancel(nil) })
+	o := when(message, func() { cancel(&orchestrator.Interrupted{Signal: syscall.SIGINT}) })
+	o.ctx = ctx
+	return o
 }
 
 // findings returns what a check of a script finds.
@@ -422,12 +450,13 @@ func TestReferences(t *testing.T) {
 	})
 
 	t.Run("what a check refuses", func(t *testing.T) {
-		if err := os.Mkdir("directory", 0o700); err != nil {
+		if err := errors.Join(os.Mkdir("directory", 0o700), syscall.Mkfifo("pipe", 0o600)); err != nil {
 			t.Fatal(err)
 		}
 		for name, test := range map[string]struct{ text, want string }{
 			"no step (D7)":             {step("join", params{"group1": params{"type": "output", "name": "group"}}), "does not say which step"},
 			"not a plain file (D6)":    {step("join", params{"group1": output(0, "group").with(params{"file": "directory"})}), "directory"},
+			"nor this (D6)":            {step("join", params{"group1": output(0, "group").with(params{"file": "pipe"})}), "not a plain file"},
 			"no such file":             {step("join", params{"group1": output(0, "group").with(params{"file": "absent.out"})}), "absent.out"},
 			"no such output in a file": {step("join", params{"group1": output(9, "group").with(params{"file": "old.out"})}), `step 9 has no output "group" in old.out`},
 			"relative step of a file":  {step("join", params{"group1": output(-1, "group").with(params{"file": "old.out"})}), "relative step"},

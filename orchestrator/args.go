@@ -72,12 +72,20 @@ func (a args) integer(name string) int {
 	if a.null(name) {
 		return 0
 	}
-	whole, ok := dsl.WholeNumber(string(a.values[name].one))
-	if !ok || !whole.IsInt64() || whole.Int64() != int64(int32(whole.Int64())) { //nolint:gosec // the conversion is the test
+	n, ok := integerOf(a.values[name].one)
+	if !ok {
 		a.fail(name, "not a whole number in the range of 32 bits")
-		return 0
 	}
-	return int(whole.Int64())
+	return n
+}
+
+// integerOf reads a whole number in the range of 32 bits, in whatever form it is written (1e3, 10.0).
+func integerOf(text json.RawMessage) (int, bool) {
+	whole, ok := dsl.WholeNumber(string(text))
+	if !ok || !whole.IsInt64() || whole.Int64() != int64(int32(whole.Int64())) { //nolint:gosec // the conversion is the test
+		return 0, false
+	}
+	return int(whole.Int64()), true
 }
 
 func (a args) nanomina(name string) mina.Nanomina {
@@ -133,7 +141,19 @@ func elementsOf[T any](a args, name string) []T {
 
 func (a args) texts(name string) []string { return elementsOf[string](a, name) }
 
-func (a args) integers(name string) []int { return elementsOf[int](a, name) }
+func (a args) integers(name string) []int {
+	raw := a.elements(name)
+	numbers := make([]int, len(raw))
+	for i, r := range raw {
+		n, ok := integerOf(r)
+		if !ok {
+			a.fail(name, "element %d is not a whole number in the range of 32 bits", i)
+			return nil
+		}
+		numbers[i] = n
+	}
+	return numbers
+}
 
 // keys returns private keys. Their texts never reach an error.
 func (a args) keys(name string) []mina.PrivateKey {

@@ -1,12 +1,15 @@
 package orchestrator
 
 import (
+	"cmp"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"math"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -66,13 +69,36 @@ type AWS struct {
 	Prefix    string
 }
 
-// Network names the network: runs on one machine with the same name exclude each other.
+// Network names the network: runs on one machine with the same name exclude each other, and a record says of which network it is. It
+// holds no password.
 func (c Config) Network() string {
 	if c.AWS != nil {
 		return fmt.Sprintf("s3:%s/%s/%s", c.AWS.Region, c.AWS.AccountID, c.AWS.Prefix)
 	}
-	return c.OnlineURL
+	u, err := url.Parse(c.OnlineURL)
+	if err != nil || u.User == nil {
+		return c.OnlineURL
+	}
+	u.User = nil
+	return u.String()
 }
+
+// Format shows the configuration without its secrets, whatever the verb.
+func (c Config) Format(state fmt.State, verb rune) {
+	type shown Config // has no Format
+	for _, secret := range []*string{&c.Key, &c.DBURI} {
+		if *secret != "" {
+			*secret = masked
+		}
+	}
+	if c.AWS == nil {
+		c.OnlineURL = c.Network()
+	}
+	_, _ = fmt.Fprintf(state, fmt.FormatString(state, verb), shown(c))
+}
+
+// masked stands for a secret.
+const masked = "…(masked)"
 
 // Clock returns the network's clock.
 func (c Config) Clock() (*clock.Clock, error) {
@@ -82,27 +108,46 @@ func (c Config) Clock() (*clock.Clock, error) {
 // maxConfig bounds a configuration and a key file.
 const maxConfig = 1 << 20
 
-// ReadConfig reads the configuration file at path and checks it. Every finding is in the error. A key is read from the file or the
-// variable that the configuration names; paths in it are relative to the current directory, as they are today.
+// ReadConfig reads the configuration file at path and checks it. Every finding is in the error, with its place, in the order of the places;
+// the ITN key is not. A key is read from the file or the variable that the configuration names; paths in it are relative to the current
+// directory, as they are today.
 func ReadConfig(path string, getenv func(string) (string, bool)) (Config, error) {
 	text, private, err := readBounded(path)
 	if err != nil {
-		return Config{}, fmt.Errorf("open the configuration: %w", err)
+		return Config{}, fmt.Errorf("the configuration cannot be read: %w", err)
 	}
 	source := dsl.NewSource(path, text)
 	object, err := dsl.ParseObject(source)
 	if err != nil {
-		return Config{}, fmt.Errorf("the configuration does not decode: %w", err)
+		return Config{}, fmt.Errorf("the configuration does not decode: %w", unquoted(err))
 	}
 	c := Config{
 		MinaExec: "mina", FundThrough: "auto", LogLevel: "info", RequestTimeout: 30 * time.Second, Concurrency: 64, ClockScale: 1,
 	}
 	r := configReader{source: source, config: &c}
 	r.read(object, getenv)
-	if c.Key != "" && r.has["key"] && !private {
+	if r.given("key") && !private {
 		c.Warnings = append(c.Warnings, fmt.Sprintf("%s holds the ITN key and others can read it: chmod 600 %s", path, path))
 	}
-	return c, errors.Join(r.wrong...)
+	if len(r.wrong) == 0 {
+		return c, nil
+	}
+	var wrong []error
+	for _, f := range r.wrong.Sort() {
+		wrong = append(wrong, f)
+	}
+	return Config{}, fmt.Errorf("the configuration is wrong:\n%w", errors.Join(wrong...))
+}
+
+// unquoted leaves out of a complaint what it quotes from the text: that may be the ITN key, written without its quotes.
+func unquoted(err error) error {
+	var f dsl.Finding
+	if errors.As(err, &f) && f.Span.End > f.Span.Start+1 && f.Span.End <= len(f.Source.Text) {
+		f.Message = strings.ReplaceAll(f.Message, string(f.Source.Text[f.Span.Start:f.Span.End]), "this")
+		f.Hint = cmp.Or(f.Hint, "a string stands in double quotes")
+		return f
+	}
+	return err
 }
 
 // readBounded reads a small file, and says whether nobody but its owner can read it.
@@ -127,10 +172,24 @@ func readBounded(path string) (text []byte, private bool, err error) {
 }
 
 type configReader struct {
-	source *dsl.Source
-	config *Config
-	has    map[string]bool
-	wrong  []error
+	source          *dsl.Source
+	config          *Config
+	fields          map[string]dsl.Value // what the configuration gives, by the keys' names; null is the absence of a value
+	keyFile, keyEnv string
+	wrong           dsl.Findings
+}
+
+func (r *configReader) given(name string) bool {
+	_, ok := r.fields[name]
+	return ok
+}
+
+// span returns the place of a key's value; of one that is not given, the beginning of the configuration.
+func (r *configReader) span(name string) dsl.Span {
+	if v, ok := r.fields[name]; ok {
+		return v.Span
+	}
+	return dsl.Span{}
 }
 
 func (r *configReader) report(span dsl.Span, hint, format string, args ...any) {
@@ -142,8 +201,8 @@ func (r *configReader) keys() map[string]func(dsl.Field) {
 	c := r.config
 	return map[string]func(dsl.Field){
 		"key":             r.text(&c.Key),
-		"keyFile":         func(dsl.Field) {}, // taken in key
-		"keyEnv":          func(dsl.Field) {},
+		"keyFile":         r.text(&r.keyFile),
+		"keyEnv":          r.text(&r.keyEnv),
 		"onlineURL":       r.text(&c.OnlineURL),
 		"aws":             r.aws,
 		"urlOverrides":    r.texts((*[]string)(&c.URLOverrides)),
@@ -160,13 +219,13 @@ func (r *configReader) keys() map[string]func(dsl.Field) {
 			}
 			t, err := time.Parse(time.RFC3339Nano, text)
 			if err != nil {
-				r.report(f.Value.Span, "write it like 2024-05-01T10:00:00Z", "genesisTimestamp is not a time: %q", text)
+				r.report(f.Value.Span, "write it like 2024-05-01T10:00:00Z", "genesisTimestamp is not a time: %q", shown(text))
 			}
 			c.Genesis = t.UTC()
 		},
 		"printRequests": func(f dsl.Field) {
 			if f.Value.Shape != dsl.Bool {
-				r.report(f.Value.Span, "write true or false, without quotes", "printRequests is %s, not a boolean", f.Value.Shape)
+				r.report(f.Value.Span, cmp.Or(withoutQuotes(f.Value), "write true or false"), "printRequests is %s, not a boolean", f.Value.Shape)
 			}
 			c.PrintRequests = f.Value.Text == "true"
 		},
@@ -182,7 +241,7 @@ func (r *configReader) keys() map[string]func(dsl.Field) {
 		"clockScale": func(f dsl.Field) {
 			number, ok := dsl.Decimal(f.Value.Text)
 			if f.Value.Shape != dsl.Number || !ok {
-				r.report(f.Value.Span, "", "clockScale is not a number")
+				r.report(f.Value.Span, withoutQuotes(f.Value), "clockScale is not a number")
 				return
 			}
 			c.ClockScale, _ = number.Float64()
@@ -192,99 +251,141 @@ func (r *configReader) keys() map[string]func(dsl.Field) {
 
 func (r *configReader) read(object dsl.Value, getenv func(string) (string, bool)) {
 	keys := r.keys()
-	names := make([]string, 0, len(keys))
-	for name := range keys {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	r.has = map[string]bool{}
-	spans := map[string]dsl.Span{}
-	fields := map[string]dsl.Value{}
+	names := slices.Sorted(maps.Keys(keys))
+	r.fields = map[string]dsl.Value{}
 	for _, f := range object.Fields {
 		i := slices.IndexFunc(names, func(n string) bool { return strings.EqualFold(n, f.Key) })
 		if i < 0 {
-			r.report(f.KeySpan, dsl.Suggest(f.Key, names), "the configuration has no key %q", f.Key)
+			r.report(f.KeySpan, cmp.Or(dsl.Suggest(f.Key, names), "it has "+strings.Join(names, ", ")), "the configuration has no key %q", shown(f.Key))
 			continue
 		}
 		name := names[i]
-		if r.has[name] {
+		if r.given(name) {
 			r.report(f.KeySpan, "keep one of them", "%q is given twice", name)
 		}
-		r.has[name], spans[name], fields[name] = true, f.Value.Span, f.Value
 		if f.Value.Shape != dsl.Null {
+			r.fields[name] = f.Value
 			keys[name](f)
 		}
 	}
-	whole := dsl.Span{Start: object.Start, End: object.Start + 1}
-	span := func(name string) dsl.Span {
-		if r.has[name] {
-			return spans[name]
-		}
-		return whole
-	}
-	r.key(fields, span, getenv)
+	r.key(getenv)
+	r.network()
 	c := r.config
-	if (c.OnlineURL != "") == (c.AWS != nil) {
-		r.report(whole, "", "exactly one of onlineURL and aws says where the list of nodes is")
-	}
 	if !slices.Contains([]string{"auto", "mina", "node"}, c.FundThrough) {
-		r.report(span("fundThrough"), "", "fundThrough is auto, mina or node, not %q", c.FundThrough)
+		r.report(r.span("fundThrough"), "", "fundThrough is auto, mina or node, not %q", shown(c.FundThrough))
 	}
 	if levels := []string{"debug", "info", "warn", "error", "dpanic", "panic", "fatal"}; !slices.Contains(levels, c.LogLevel) {
-		r.report(span("logLevel"), dsl.Suggest(c.LogLevel, levels), "unknown logLevel %q", c.LogLevel)
+		r.report(r.span("logLevel"), cmp.Or(dsl.Suggest(c.LogLevel, levels), "it is one of "+strings.Join(levels, ", ")), "unknown logLevel %q", shown(c.LogLevel))
 	}
 	if c.Concurrency < 1 || c.Concurrency > 10000 {
-		r.report(span("concurrency"), "", "concurrency is from 1 to 10000, not %d", c.Concurrency)
+		r.report(r.span("concurrency"), "", "concurrency is from 1 to 10000, not %d", c.Concurrency)
 	}
 	if c.RequestTimeout <= 0 {
-		r.report(span("requestTimeoutMs"), "", "requestTimeoutMs must be above 0")
+		r.report(r.span("requestTimeoutMs"), "", "requestTimeoutMs must be above 0")
 	}
 	if c.SlotDuration < 0 {
-		r.report(span("slotDurationMs"), "", "slotDurationMs cannot be negative")
+		r.report(r.span("slotDurationMs"), "", "slotDurationMs cannot be negative")
 	}
 	if _, err := c.Clock(); err != nil {
-		r.report(span("clockScale"), "clockScale is only for simulated networks", "%v", err)
+		r.report(r.span("clockScale"), "clockScale is only for simulated networks", "%v", err)
+	}
+}
+
+// network checks what says where the nodes are.
+func (r *configReader) network() {
+	c := r.config
+	online := r.given("onlineURL") && (c.OnlineURL != "" || r.fields["onlineURL"].Shape != dsl.String) // "" has always been none
+	if online == r.given("aws") {
+		r.report(r.span("aws"), "", "exactly one of onlineURL and aws says where the list of nodes is")
+	}
+	if c.OnlineURL != "" {
+		if _, err := uptime.NewOnlineList(c.OnlineURL, nil, 0); err != nil {
+			r.report(r.span("onlineURL"), "", "%v", err)
+		}
+	}
+	for i, template := range c.URLOverrides {
+		if !strings.Contains(template, "{}") {
+			c.Warnings = append(c.Warnings, fmt.Sprintf("urlOverrides has a template without {}: all nodes with ports from %d on have one address, %s",
+				10000*(i+1), template))
+		}
 	}
 }
 
 // key takes the ITN key from where the configuration says: exactly one of key, keyFile and keyEnv.
-func (r *configReader) key(fields map[string]dsl.Value, span func(string) dsl.Span, getenv func(string) (string, bool)) {
-	given := 0
+func (r *configReader) key(getenv func(string) (string, bool)) {
+	const itself = "the key itself goes into key"
+	var from []string
 	for _, name := range []string{"key", "keyFile", "keyEnv"} {
-		if r.has[name] {
-			given++
+		if r.given(name) {
+			from = append(from, name)
 		}
 	}
-	if given != 1 {
-		r.report(span("key"), "", "exactly one of key, keyFile and keyEnv gives the ITN key")
+	if len(from) != 1 {
+		place := dsl.Span{}
+		if len(from) > 1 {
+			place = r.span(from[1])
+		}
+		r.report(place, "", "exactly one of key, keyFile and keyEnv gives the ITN key")
 		return
 	}
-	c, where := r.config, "key"
-	switch {
-	case r.has["keyFile"]:
-		where = "keyFile"
-		path := fields["keyFile"].Text
-		text, private, err := readBounded(path)
+	c, where := r.config, from[0]
+	if r.fields[where].Shape != dsl.String {
+		return // reported already
+	}
+	switch where {
+	case "keyFile":
+		text, private, err := readBounded(r.keyFile)
 		if err != nil {
-			r.report(span(where), "", "keyFile cannot be read: %v", err)
+			if shown(r.keyFile) != r.keyFile { // the error would show it
+				r.report(r.span(where), itself, "keyFile is not the name of a file")
+				return
+			}
+			r.report(r.span(where), "", "keyFile cannot be read: %v", err)
 			return
 		}
 		if !private {
-			c.Warnings = append(c.Warnings, fmt.Sprintf("others can read the ITN key in %s: chmod 600 %s", path, path))
+			c.Warnings = append(c.Warnings, fmt.Sprintf("others can read the ITN key in %s: chmod 600 %s", r.keyFile, r.keyFile))
 		}
 		c.Key = strings.TrimSpace(string(text))
-	case r.has["keyEnv"]:
-		where = "keyEnv"
-		text, ok := getenv(fields["keyEnv"].Text)
+	case "keyEnv":
+		text, ok := getenv(r.keyEnv)
 		if !ok {
-			r.report(span(where), "", "the environment has no variable %q", fields["keyEnv"].Text)
+			hint := "set it, or give the key in key or keyFile"
+			if shown(r.keyEnv) != r.keyEnv {
+				hint = itself
+			}
+			r.report(r.span(where), hint, "the environment has no variable %q", shown(r.keyEnv))
 			return
 		}
 		c.Key = strings.TrimSpace(text)
 	}
 	if seed, err := base64.StdEncoding.DecodeString(c.Key); err != nil || len(seed) != 32 {
-		r.report(span(where), "", "the ITN key is not the base64 of 32 bytes")
+		hint := "a file that holds it goes into keyFile"
+		if where != "key" {
+			hint = ""
+		}
+		r.report(r.span(where), hint, "the ITN key is not the base64 of 32 bytes")
 	}
+}
+
+// shown is a text as a message may show it: what has the looks of a key, put in the wrong place, is masked.
+func shown(text string) string {
+	const least = 40 // a key has 44 characters; this many is a mistyped one, too
+	base64 := func(r rune) bool {
+		return r == '+' || r == '/' || r == '=' || r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z'
+	}
+	if len(text) >= least && strings.IndexFunc(text, func(r rune) bool { return !base64(r) }) < 0 {
+		return masked
+	}
+	return text
+}
+
+// withoutQuotes is what to do about a string that stands where a number or a boolean should.
+func withoutQuotes(v dsl.Value) string {
+	if v.Shape == dsl.String {
+		return "write it without quotes"
+	}
+	return ""
 }
 
 func (r *configReader) text(into *string) func(dsl.Field) {
@@ -316,7 +417,7 @@ func (r *configReader) texts(into *[]string) func(dsl.Field) {
 func (r *configReader) number(f dsl.Field) (int, bool) {
 	whole, ok := dsl.WholeNumber(f.Value.Text)
 	if f.Value.Shape != dsl.Number || !ok || !whole.IsInt64() || whole.Int64() > math.MaxInt32 || whole.Int64() < math.MinInt32 {
-		r.report(f.Value.Span, "", "%s is not a whole number", f.Key)
+		r.report(f.Value.Span, withoutQuotes(f.Value), "%s is not a whole number", f.Key)
 		return 0, false
 	}
 	return int(whole.Int64()), true
@@ -336,18 +437,20 @@ func (r *configReader) aws(f dsl.Field) {
 		return
 	}
 	aws := &AWS{}
-	known := map[string]*string{"region": &aws.Region, "account_id": &aws.AccountID, "prefix": &aws.Prefix}
 	names := []string{"region", "account_id", "prefix"}
+	texts := []*string{&aws.Region, &aws.AccountID, &aws.Prefix}
+	given := make([]bool, len(names))
 	for _, field := range f.Value.Fields {
 		i := slices.IndexFunc(names, func(n string) bool { return strings.EqualFold(n, field.Key) })
 		if i < 0 {
-			r.report(field.KeySpan, dsl.Suggest(field.Key, names), "aws has no key %q", field.Key)
+			r.report(field.KeySpan, cmp.Or(dsl.Suggest(field.Key, names), "it has "+strings.Join(names, ", ")), "aws has no key %q", shown(field.Key))
 			continue
 		}
-		r.text(known[names[i]])(field)
+		given[i] = true
+		r.text(texts[i])(field)
 	}
-	for _, name := range names {
-		if *known[name] == "" {
+	for i, name := range names {
+		if !given[i] {
 			r.report(f.Value.Span, "", "aws needs %s", name)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -35,7 +36,7 @@ type Interrupted struct{ Signal os.Signal }
 // Error names the signal.
 func (i *Interrupted) Error() string { return fmt.Sprintf("told to end by the signal %q", i.Signal) }
 
-// Progress is told what a run does. Its methods are called from one goroutine at a time, and must not block.
+// Progress is told what a run does. Its methods may be called by several goroutines at once, and must not block.
 type Progress interface {
 	// Step says that a step begins.
 	Step(number, of int, action string)
@@ -67,7 +68,7 @@ type Options struct {
 type Run struct {
 	run  *run
 	plan *Plan
-	next func() (planItem, error)
+	next func(ctx context.Context) (planItem, error)
 	of   int // number of steps, 0 when not known
 }
 
@@ -85,7 +86,8 @@ type run struct {
 	progress Progress
 	resumed  bool
 	recorded *Recorded
-	began    int // steps begun
+	meeting  *sync.Once // of the nodes, by a run that has not spoken to those that an earlier run spoke to; else nil
+	began    int        // steps begun
 }
 
 // NewRun prepares a run of a plan. It sends nothing.
@@ -99,7 +101,7 @@ func NewRun(plan *Plan, config Config, world World, writer *record.Writer, optio
 			of++
 		}
 	}
-	return &Run{run: r, plan: plan, of: of, next: func() (planItem, error) {
+	return &Run{run: r, plan: plan, of: of, next: func(context.Context) (planItem, error) {
 		if at == len(plan.items) {
 			return planItem{}, io.EOF
 		}
@@ -113,8 +115,8 @@ func NewStreamRun(stream *dsl.Stream, config Config, world World, writer *record
 	r := newRun(config, world, writer, options)
 	r.outputs.all = true
 	c := newCompiler(CompileOptions{Config: &config})
-	return &Run{run: r, plan: &Plan{}, next: func() (planItem, error) {
-		item, source, err := stream.Next()
+	return &Run{run: r, plan: &Plan{}, next: func(ctx context.Context) (planItem, error) {
+		item, source, err := r.nextOf(ctx, stream)
 		if err != nil || item.Step == nil {
 			return planItem{comment: item.Comment}, err
 		}
@@ -126,11 +128,37 @@ func NewStreamRun(stream *dsl.Stream, config Config, world World, writer *record
 	}}
 }
 
+// nextOf reads the next item of a stream, or returns the cause of ctx's end. A read of standard input cannot be called off: after the end of
+// ctx, and only then, its goroutine is left behind, and ends with the input.
+func (r *run) nextOf(ctx context.Context, stream *dsl.Stream) (item dsl.Item, source *dsl.Source, err error) {
+	type answer struct {
+		item   dsl.Item
+		source *dsl.Source
+		err    error
+	}
+	read := make(chan answer, 1)
+	go func() {
+		var a answer
+		a.item, a.source, a.err = stream.Next()
+		read <- a
+	}()
+	r.world.Clock.Idle(func() {
+		select {
+		case a := <-read:
+			item, source, err = a.item, a.source, a.err
+		case <-ctx.Done():
+			err = context.Cause(ctx)
+		}
+	})
+	return item, source, err
+}
+
 func newRun(config Config, world World, writer *record.Writer, options Options) *run {
 	r := &run{
 		world: world, config: config, options: options, seed: options.Seed, record: writer, ledger: newLedger(), outputs: newOutputs(),
 		nodes: newNodes(world, config.URLOverrides), log: world.Log, progress: options.Progress,
 	}
+	r.world.Programs = maskedPrograms{world.Programs, world.Mask}
 	if r.progress == nil {
 		r.progress = silent{}
 	}
@@ -139,6 +167,7 @@ func newRun(config Config, world World, writer *record.Writer, options Options) 
 	}
 	if options.Resume != nil {
 		r.resumed, r.recorded, r.ledger, r.seed = true, options.Resume, options.Resume.ledger, options.Resume.header.Seed
+		r.meeting = &sync.Once{}
 	}
 	return r
 }
@@ -160,6 +189,12 @@ func (e *scriptError) Error() string {
 	}
 	return strings.TrimRight(text.String(), "\n")
 }
+
+// Findings returns what is wrong with the step.
+func (e *scriptError) Findings() dsl.Findings { return e.found }
+
+// Wrong is an error that consists of findings about the script.
+type Wrong interface{ Findings() dsl.Findings }
 
 // errRecord says that the run cannot be recorded: nothing may be changed on the network any more.
 var errRecord = errors.New("the run cannot be recorded, so nothing more is started")
@@ -217,22 +252,40 @@ type end struct {
 // begins; its cause tells why (see [Interrupted]).
 func (r *Run) Do(ctx context.Context) Result {
 	err := guard(func() error { return r.steps(ctx) })
-	result := r.run.finish(ctx, err)
-	final := end{Code: result.Code}
-	if result.Err != nil {
-		final.Error = r.run.world.Mask(result.Err.Error())
+	if err == nil {
+		if err = r.run.end(end{Code: CodeOK}); err == nil {
+			return Result{Code: CodeOK}
+		}
+		err = fmt.Errorf("the end of the run: %w", err)
 	}
-	if err := errors.Join(r.run.runLine(lineEnd, final), r.run.record.Flush()); err != nil && result.Code == CodeOK {
-		result.Code, result.Err = CodeStep, fmt.Errorf("the end of the run cannot be recorded: %w", err)
+	result := r.run.finish(ctx, err)
+	if err := r.run.end(end{Code: result.Code, Error: r.run.world.Mask(result.Err.Error())}); err != nil {
+		r.run.log.Warn("the end of the run could not be recorded", zap.Error(err))
 	}
 	return result
 }
 
+// end writes the last line of the record.
+func (r *run) end(how end) error {
+	if err := r.runLine(lineEnd, how); err != nil {
+		return err
+	}
+	if err := r.record.Flush(); err != nil {
+		return fmt.Errorf("%w: %w", errRecord, err)
+	}
+	return nil
+}
+
 // MayRemain returns what the run may have left behind so far. It may be called at any time, also while the run goes on.
 func (r *Run) MayRemain() []Remaining {
+	return r.run.mayRemain("not undone yet")
+}
+
+// mayRemain returns what the run may have left behind so far, all for one reason.
+func (r *run) mayRemain(why string) []Remaining {
 	var remains []Remaining
-	for _, e := range r.run.ledger.remaining() {
-		remains = append(remains, r.run.remaining(e, "not undone yet"))
+	for _, e := range r.ledger.remaining() {
+		remains = append(remains, r.remaining(e, why))
 	}
 	return remains
 }
@@ -251,7 +304,7 @@ func (r *run) write(lines ...record.Line) error {
 		return nil
 	}
 	if err := r.record.Write(lines...); err != nil {
-		return errors.Join(errRecord, err)
+		return fmt.Errorf("%w: %w", errRecord, err)
 	}
 	return nil
 }
@@ -278,7 +331,7 @@ func (r *Run) steps(ctx context.Context) error {
 	}
 	var batch []*planStep
 	for {
-		item, err := r.next()
+		item, err := r.next(ctx)
 		if errors.Is(err, io.EOF) {
 			return r.run.runSteps(ctx, batch, r.of)
 		}
@@ -353,8 +406,11 @@ func (r *run) runSteps(ctx context.Context, steps []*planStep, of int) error {
 		}
 		return first.step.action.run(ctx, first)
 	})
-	if err == nil {
-		err = r.record.Err()
+	if failure := r.record.Err(); failure != nil && (err == nil || errors.Is(err, errRecord)) { // said once, however often it was met
+		err = fmt.Errorf("%w: %w", errRecord, failure)
+	}
+	if cause := context.Cause(ctx); err != nil && cause != nil && !errors.Is(err, cause) {
+		err = errors.Join(err, cause) // whatever a step says that was told to end, this is why it did
 	}
 	if err != nil {
 		var at *stepError
@@ -363,7 +419,10 @@ func (r *run) runSteps(ctx context.Context, steps []*planStep, of int) error {
 			err = at
 		}
 		failed := &task{run: r, step: at.step}
-		return errors.Join(err, failed.note(lineFailed, end{Code: CodeStep, Error: r.world.Mask(at.err.Error())}))
+		if noted := failed.note(lineFailed, end{Code: CodeStep, Error: r.world.Mask(at.err.Error())}); !errors.Is(err, errRecord) {
+			err = errors.Join(err, noted)
+		}
+		return err
 	}
 	for _, t := range tasks {
 		if err := t.note(lineDone, struct{}{}); err != nil {
@@ -381,30 +440,34 @@ func signalNumber(s os.Signal) int {
 	return 0
 }
 
-// finish cleans up where that is needed, and decides the exit code.
+// finish cleans up after a failure, and decides the exit code.
 func (r *run) finish(ctx context.Context, err error) Result {
-	if err == nil {
-		return Result{Code: CodeOK}
-	}
 	result := Result{Err: err, Code: CodeStep}
 	var interrupted *Interrupted
 	var internal *internalError
 	var script *scriptError
+	var broken dsl.Finding
 	switch {
 	case errors.As(err, &internal):
 		result.Code = CodeInternal
 	case errors.As(err, &interrupted):
 		result.Code = 128 + signalNumber(interrupted.Signal)
-	case errors.As(err, &script) && r.began == 0:
+	case r.began == 0 && (errors.As(err, &script) || errors.As(err, &broken)):
 		result.Code = CodeScript
 	}
 	r.progress.Cleaning()
 	r.log.Error("the run failed", zap.Error(err))
+	if internal != nil {
+		r.log.Error("error inside the program, please report it", zap.ByteString("stack", internal.stack))
+	}
 	// The run's context may have ended, and that is no reason not to clean up.
 	cleanup, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), r.options.CleanupTimeout,
 		fmt.Errorf("the clean-up did not finish within %s", r.options.CleanupTimeout))
 	defer cancel()
-	result.Undone, result.Remains = r.undo(cleanup)
+	if failed := guard(func() error { result.Undone, result.Remains = r.undo(cleanup); return nil }); failed != nil {
+		result.Err, result.Code = errors.Join(err, failed), CodeInternal
+		result.Remains = r.mayRemain("the clean-up failed")
+	}
 	if len(result.Remains) > 0 {
 		result.Code = CodeRemains
 	}

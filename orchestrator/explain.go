@@ -1,6 +1,8 @@
 package orchestrator
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -9,13 +11,16 @@ import (
 	"provingground/dsl"
 )
 
-// Explain writes the reference of an action, or with an empty name the list of all.
+// ErrUnknownAction says that there is no action of the name.
+var ErrUnknownAction = errors.New("unknown action")
+
+// Explain writes the reference of an action, or with an empty name the list of all. For another name the error is [ErrUnknownAction].
 func Explain(w io.Writer, name string) error {
 	var text strings.Builder
 	if name == "" {
 		table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
 		for _, a := range Actions() {
-			fmt.Fprintf(table, "%s\t%s\n", a.Action, a.Doc)
+			_, _ = fmt.Fprintf(table, "%s\t%s\n", a.Action, a.Doc)
 		}
 		if err := table.Flush(); err != nil {
 			return fmt.Errorf("write the list of actions: %w", err)
@@ -23,7 +28,7 @@ func Explain(w io.Writer, name string) error {
 	} else {
 		action, ok := FindAction(name)
 		if !ok {
-			return fmt.Errorf("there is no action %q: orchestrator explain lists them%s", name, near(name))
+			return fmt.Errorf("%w %q (%s)", ErrUnknownAction, name, cmp.Or(near(name), "orchestrator explain lists the actions"))
 		}
 		explain(&text, action)
 	}
@@ -33,15 +38,13 @@ func Explain(w io.Writer, name string) error {
 	return nil
 }
 
+// near suggests the action that may be meant; "" when none is near.
 func near(name string) string {
 	var names []string
 	for _, a := range Actions() {
 		names = append(names, a.Action)
 	}
-	if hint := dsl.Suggest(name, names); hint != "" {
-		return "; " + hint
-	}
-	return ""
+	return dsl.Suggest(name, names)
 }
 
 func explain(text *strings.Builder, a Action) {

@@ -1,18 +1,22 @@
 package orchestrator_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"net"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"provingground/internal/clock"
 	"provingground/orchestrator"
+	"provingground/orchestrator/record"
 	"provingground/orchestrator/simnet"
 )
 
@@ -110,9 +114,13 @@ func TestARefusalThatEveryNodeWouldRepeat(t *testing.T) {
 		t.Errorf("%d nodes were asked for what none will do", asked.Load())
 	}
 
-	// A memo that cannot fit is seen before anything is sent; here its length is known at run time only.
-	e = n.try(script(discoverAndLoadKeys(), step("except", params{"group": []string{}, "except": []string{}}),
-		paymentsOn(params{"experimentName": output(2, "group").or(strings.Repeat("long", 8))})), trial{}).mustEnd(t, orchestrator.CodeStep)
+	// A memo that cannot fit is seen before anything is sent, also where the name is known at run time only.
+	long := `{"time":"2024-05-01T10:00:00Z","step":0,"name":"experiment","value":"` + strings.Repeat("long", 8) + "\"}\n"
+	if err := os.WriteFile("earlier.out", []byte(long), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	name := output(0, "experiment").with(params{"file": "earlier.out"})
+	e = n.try(script(discoverAndLoadKeys(), paymentsOn(params{"experimentName": name})), trial{}).mustEnd(t, orchestrator.CodeStep)
 	mustSay(t, e.Err.Error(), "shorten experimentName")
 	mustEqual(t, "requests", 0, n.countOf("schedulePayments"))
 	n.mustBeTrue(t, e)
@@ -210,11 +218,11 @@ func TestTheReplyToARefusalIsLost(t *testing.T) {
 func TestSequencing(t *testing.T) {
 	for _, test := range []struct {
 		faults string
-		nodes  int
+		nodes  int // at least
 	}{
 		{"412:127.0.0.3/schedulePayments#1", 6},
 		{"412:127.0.0.3/schedulePayments#2", 5},
-		{"restart-before:127.0.0.3/schedulePayments#1", 6},
+		{"restart-before:127.0.0.3/schedulePayments#1", 5}, // 412, unless the connection breaks with the daemon
 		{"status:127.0.0.3/schedulePayments=400#1", 5},
 	} {
 		t.Run(test.faults, func(t *testing.T) {
@@ -223,10 +231,32 @@ func TestSequencing(t *testing.T) {
 			n.mustBeTrue(t, e)
 			running := n.mustRun(t, 6)
 			mustEqual(t, "keys in use", sorted(keys), sendersOf(running))
-			mustEqual(t, "nodes", test.nodes, len(nodesOf(running)))
-			mustEqual(t, "report", []placedLine{{Asked: "0.6", Placed: "0.6", Nodes: test.nodes}}, outputsOf[placedLine](t, e, 2, "_placed"))
+			if len(nodesOf(running)) < test.nodes {
+				t.Errorf("%d nodes carry load, want at least %d", len(nodesOf(running)), test.nodes)
+			}
+			mustEqual(t, "report", []placedLine{{Asked: "0.6", Placed: "0.6", Nodes: len(nodesOf(running))}}, outputsOf[placedLine](t, e, 2, "_placed"))
 		})
 	}
+}
+
+// TestANodeRestartsBetweenAuthAndCall: the next request meets another daemon, which says 412; it is asked again under the new number.
+func TestANodeRestartsBetweenAuthAndCall(t *testing.T) {
+	n, keys := newLoadNetwork(t, 6, nil)
+	e := n.try(script(discoverAndLoadKeys(), paymentsOn(nil)), trial{step: func(_ int, action string) {
+		if action == "payments" {
+			n.restartNode(t, "127.0.0.3", true)
+		}
+	}}).mustEnd(t, orchestrator.CodeOK)
+	n.mustBeTrue(t, e)
+	running := n.mustRun(t, 6)
+	mustEqual(t, "nodes", 6, len(nodesOf(running)))
+	mustEqual(t, "keys in use", sorted(keys), sendersOf(running))
+	if !slices.ContainsFunc(toldOf[simnet.RequestAnswered](n), func(a told[simnet.RequestAnswered]) bool {
+		return a.fact.Outcome == simnet.OutcomeSequencing && strings.HasPrefix(a.node, "127.0.0.3:")
+	}) {
+		t.Error("no request was refused for its number")
+	}
+	mustEqual(t, "intents of the restarted node", 2, strings.Count(e.out, `"node":"`+n.Nodes()[1]+`"`))
 }
 
 // silence makes one node take a scheduling request and then say nothing of use, so that nobody knows what became of it, until it is over.
@@ -397,4 +427,74 @@ func TestANodeDiesUnderItsLoad(t *testing.T) {
 		t.Errorf("when the node is back, stop ends with %d: %v", result.Code, result.Remains)
 	}
 	n.mustRun(t, 0)
+}
+
+// TestKeysOfLoadThatNobodyCanStop: a later step leaves them out as long as that load may run, also when it is resumed half way (D35).
+func TestKeysOfLoadThatNobodyCanStop(t *testing.T) {
+	for name, losing := range map[string]func(node string) func(exchange) (*http.Response, error){
+		"unknown": func(node string) func(exchange) (*http.Response, error) {
+			return (&silence{node: node, acts: true}).between
+		},
+		"accepted": func(node string) func(exchange) (*http.Response, error) {
+			var lost atomic.Bool
+			return func(x exchange) (*http.Response, error) {
+				if x.node == node && x.schedules() && !lost.Swap(true) {
+					return lostReply(x)
+				}
+				return x.pass()
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n, keys := newLoadNetwork(t, 6, func(o *simnet.Options) { o.Old = 6 })
+			mostly := params{"minPlaced": 0.5}
+			text := script(discoverAndLoadKeys(), paymentsOn(mostly), step("stop", params{"receipts": output(2, "receipt")}), paymentsOn(mostly))
+			between := losing(n.Nodes()[2])
+			ctx, kill := context.WithCancel(t.Context())
+			m := &mortal{kill: kill, when: func(line string) bool {
+				return strings.Contains(line, `"step":4`) && strings.Contains(line, "_settled")
+			}}
+			n.try(text, trial{
+				ctx: ctx, cleanup: time.Millisecond, file: func(record.File) record.File { return m },
+				between: func(x exchange) (*http.Response, error) {
+					if m.dead.Load() {
+						return m.between(x)
+					}
+					return between(x)
+				},
+			})
+			if err := os.WriteFile("cut.record", m.text.Bytes(), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			recorded, err := orchestrator.ReadRecord("cut.record")
+			if err != nil {
+				t.Fatal(err)
+			}
+			// By the time it goes on that load may be over; the shares of the step must be the same all the same.
+			later, err := clock.Scaled(n.config.Genesis.Add(-time.Hour), n.config.ClockScale)
+			if err != nil {
+				t.Fatal(err)
+			}
+			e := n.try(text, trial{between: between, resume: recorded, world: func(w *orchestrator.World) { w.Clock = later }}).
+				mustEnd(t, orchestrator.CodeOK)
+			n.mustBeTrue(t, e)
+			mustEqual(t, "keys in use", sorted(keys), sendersOf(n.History().Unstopped())) // each once, the lost one in the first load
+			held := outputsOf[[]string](t, e, 4, "_held")
+			if len(held) != 1 || len(held[0]) != 1 {
+				t.Errorf("left out %v, want one key", held)
+			}
+			mustSay(t, e.log, "fee payers are left out")
+			mustEqual(t, "report", "0.6", outputsOf[placedLine](t, e, 4, "_placed")[0].Placed)
+
+			// When no other is left, the step says so, and until when.
+			n, _ = newLoadNetwork(t, 1, func(o *simnet.Options) { o.Old = 6 })
+			alone := params{"minPlaced": 0, "nodes": n.Nodes()[2:3]}
+			e = n.try(script(discoverAndLoadKeys(), paymentsOn(alone), paymentsOn(alone)), trial{between: losing(n.Nodes()[2]), cleanup: time.Millisecond})
+			if name == "accepted" {
+				e.mustEnd(t, orchestrator.CodeRemains)
+				mustSay(t, e.Err.Error(), "step 3", "load that nobody can stop may use all the fee payers, until 20")
+			}
+			n.mustBeTrue(t, e)
+		})
+	}
 }

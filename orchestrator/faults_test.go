@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -32,6 +33,7 @@ type trial struct {
 	world    func(*orchestrator.World)
 	between  func(exchange) (*http.Response, error) // stands between the run and the nodes
 	step     func(number int, action string)        // called when a step begins
+	waiting  func(until time.Time)                  // called when a step begins to wait
 	cleaning func()                                 // called when the clean-up begins
 	stdout   io.Writer                              // gets standard output as well, and its errors count
 	file     func(record.File) record.File          // stands before the record file
@@ -41,14 +43,24 @@ type trial struct {
 	stream   io.Reader // of steps, in place of the script
 }
 
-// Step, Waiting, Comment and Cleaning make it an orchestrator.Progress.
+// Step is part of orchestrator.Progress.
 func (x trial) Step(number, _ int, action string) {
 	if x.step != nil {
 		x.step(number, action)
 	}
 }
-func (trial) Waiting(time.Time) {}
-func (trial) Comment(string)    {}
+
+// Waiting is part of orchestrator.Progress.
+func (x trial) Waiting(until time.Time) {
+	if x.waiting != nil && !until.IsZero() {
+		x.waiting(until)
+	}
+}
+
+// Comment is part of orchestrator.Progress.
+func (trial) Comment(string) {}
+
+// Cleaning is part of orchestrator.Progress.
 func (x trial) Cleaning() {
 	if x.cleaning != nil {
 		x.cleaning()
@@ -160,6 +172,7 @@ type exchange struct {
 	*http.Request
 	node      string // HOST:PORT
 	operation string
+	body      []byte
 	pass      func() (*http.Response, error) // lets the node have it
 }
 
@@ -185,7 +198,7 @@ func (m meddler) RoundTrip(request *http.Request) (*http.Response, error) {
 	_, fields, _ := strings.Cut(sent.Query, "{")
 	name := strings.FieldsFunc(fields, func(r rune) bool { return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z') })
 	return m.between(exchange{
-		Request: request, node: request.URL.Host, operation: name[0], pass: func() (*http.Response, error) { return m.direct.RoundTrip(request) },
+		Request: request, node: request.URL.Host, operation: name[0], body: body, pass: func() (*http.Response, error) { return m.direct.RoundTrip(request) },
 	})
 }
 
@@ -215,6 +228,29 @@ func lostReply(x exchange) (*http.Response, error) {
 // schedules reports whether the request asks for load.
 func (x exchange) schedules() bool {
 	return x.operation == "schedulePayments" || x.operation == "scheduleZkappCommands"
+}
+
+// mutates reports whether the request leaves something behind, as opposed to asking or undoing.
+func (x exchange) mutates() bool {
+	var sent struct {
+		Variables struct {
+			Limit *int
+			Input struct{ Isolate bool }
+		}
+	}
+	if err := json.Unmarshal(x.body, &sent); err != nil {
+		return true
+	}
+	switch x.operation {
+	case "updateGating":
+		return sent.Variables.Input.Isolate
+	case "zkAppCommandLimit":
+		return sent.Variables.Limit != nil
+	case "stopDaemon", "createAccounts":
+		return true
+	default:
+		return x.schedules()
+	}
 }
 
 // countOf counts the requests of an operation that reached nodes, whatever came of them.
@@ -274,7 +310,7 @@ func (n *network) mustBeReported(t *testing.T, result orchestrator.Result) {
 			t.Errorf("load runs on %s and is not reported: %+v, reported %v", s.Node, s, result.Remains)
 		}
 		for _, r := range result.Remains {
-			if r.Node == s.Node && (r.Handle == "" || r.Handle == s.Handle) && n.clock.FromWall(r.Ends).Before(s.End.Add(-time.Millisecond)) {
+			if r.Node == s.Node && !r.Ends.IsZero() && (r.Handle == "" || r.Handle == s.Handle) && n.clock.FromWall(r.Ends).Before(s.End.Add(-time.Millisecond)) {
 				t.Errorf("load on %s is said to end at %s, and ends at %s", s.Node, n.clock.FromWall(r.Ends), s.End)
 			}
 		}
@@ -325,4 +361,26 @@ func failing() string { return step("load-keys", params{"dir": "nowhere"}) }
 // paymentsOn are payments at a rate of 0.6 tps over all nodes and all keys, a tenth of it at least on each.
 func paymentsOn(changes params) string {
 	return step("payments", somePayments().with(params{"tps": 0.6, "minTps": 0.1}).with(changes))
+}
+
+// rounds is how often a random test repeats, and how closely one that tries every point looks: ROUNDS in the environment, 10 without it.
+func rounds(t *testing.T) int {
+	t.Helper()
+	text, ok := os.LookupEnv("ROUNDS")
+	if !ok {
+		return 10
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 {
+		t.Fatalf("ROUNDS=%q is not a number above 0", text)
+	}
+	return n
+}
+
+// mustDecode reads JSON.
+func mustDecode(t *testing.T, text string, into any) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(text), into); err != nil {
+		t.Fatalf("%v in %s", err, text)
+	}
 }

@@ -1,6 +1,7 @@
 package orchestrator_test
 
 import (
+	"errors"
 	"maps"
 	"net/http"
 	"slices"
@@ -9,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"provingground/internal/clock"
 	"provingground/orchestrator"
 	"provingground/orchestrator/itn"
 	"provingground/orchestrator/simnet"
@@ -96,7 +98,7 @@ func TestAnIsolationThatIsRefusedInPart(t *testing.T) {
 }
 
 // restartNode restarts a node, and returns when it is down or, if that is waited for, back again.
-func (n *network) restartNode(t *testing.T, host string, wait bool) {
+func (n *network) restartNode(t testing.TB, host string, wait bool) {
 	t.Helper()
 	before := len(toldOf[simnet.DaemonStarted](n))
 	if err := n.Restart(t.Context(), host, false); err != nil {
@@ -123,9 +125,10 @@ func TestOneSilentNodeDoesNotHoldUpTheOthers(t *testing.T) {
 			n, _ := newLoadNetwork(t, 6, nil)
 			var fell atomic.Bool
 			node := n.Nodes()[2]
-			e := n.try(script(discoverAndLoadKeys(), paymentsOn(nil), // 2
+			e := n.try(script(discoverAndLoadKeys(),
+				step("isolate", params{"nodes": n.Nodes()[:3]}), // 2, the silent node among them
 				step("set-zkapp-soft-limit", params{"nodes": output(0, "participant"), "limit": 3}),
-				step("isolate", params{"nodes": n.Nodes()[:3]}), // 4, the silent node among them
+				paymentsOn(nil), // 4
 				failing(),
 			), trial{step: func(number int, _ string) { fell.Store(number == 5) }, between: func(x exchange) (*http.Response, error) {
 				if x.node == node && fell.Load() {
@@ -135,7 +138,7 @@ func TestOneSilentNodeDoesNotHoldUpTheOthers(t *testing.T) {
 			}, cleanup: 3 * time.Second}).mustEnd(t, orchestrator.CodeRemains)
 			n.mustBeTrue(t, e)
 			mustEqual(t, "undone", []string{
-				"step 4 (isolate): undone on 2/3", "step 3 (set-zkapp-soft-limit): undone on 5/6", "step 2 (payments): undone on 5/6",
+				"step 4 (payments): undone on 5/6", "step 3 (set-zkapp-soft-limit): undone on 5/6", "step 2 (isolate): undone on 2/3",
 			}, e.Undone)
 			mustEqual(t, "running", map[string]int{node: 1}, nodesOf(n.History().Unstopped()))
 			mustEqual(t, "limits", []string{node}, slices.Collect(maps.Keys(n.History().Limits())))
@@ -178,37 +181,64 @@ func TestANodeComesBackDuringTheCleanUp(t *testing.T) {
 func TestAKeyThatIsRefusedIsNotTriedAgain(t *testing.T) {
 	n, _ := newLoadNetwork(t, 6, nil)
 	var fell atomic.Bool
+	var asked atomic.Int32
 	node := n.Nodes()[2]
 	e := n.try(script(discoverAndLoadKeys(), paymentsOn(nil), failing()), trial{step: func(number int, _ string) { fell.Store(number == 3) },
 		between: func(x exchange) (*http.Response, error) {
 			if x.node == node && fell.Load() {
+				asked.Add(1)
 				return answered(x, http.StatusUnauthorized, "Unauthorized")
 			}
 			return x.pass()
-		}, cleanup: time.Hour}).mustEnd(t, orchestrator.CodeRemains)
+		}}).mustEnd(t, orchestrator.CodeRemains)
 	n.mustBeTrue(t, e)
+	mustEqual(t, "requests", 1, int(asked.Load()))
 	mustEqual(t, "remains", 1, len(e.Remains))
 	mustSay(t, e.Remains[0].String(), "--itn-keys", node)
 }
 
-// TestStoppedNodesDoNotHoldUpTheCleanUp: what lay in a daemon that the run itself stopped is gone with it, whoever answers or not.
+// TestStoppedNodesDoNotHoldUpTheCleanUp: what lay in a daemon that the run itself stopped is gone with it, whether it answers or not, and
+// though the stop's own reply is lost.
 func TestStoppedNodesDoNotHoldUpTheCleanUp(t *testing.T) {
-	for _, lost := range []bool{false, true} {
-		n, _ := newLoadNetwork(t, 6, func(o *simnet.Options) { o.RestartAfter = -1 })
-		e := n.try(script(discoverAndLoadKeys(), paymentsOn(nil),
-			step("set-zkapp-soft-limit", params{"nodes": output(0, "participant"), "limit": 3}),
-			step("stop-daemon", params{"nodes": n.Nodes()[:3]}),
-			step("wait", params{"min": 2}),
-			failing(),
-		), trial{cleanup: time.Hour, between: func(x exchange) (*http.Response, error) {
-			if lost && x.operation == "stopDaemon" {
-				return lostReply(x)
+	for name, reply := range map[string]func(n *network, x exchange) (*http.Response, error){
+		"answered": func(_ *network, x exchange) (*http.Response, error) { return x.pass() },
+		"lost":     func(_ *network, x exchange) (*http.Response, error) { return lostReply(x) },
+		"lost behind a restart": func(n *network, x exchange) (*http.Response, error) { // the supervisor was quick
+			_, _ = lostReply(x)
+			n.restartNode(n.t, x.URL.Hostname(), true)
+			return nil, errors.New("connection reset by peer")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var slow *clock.Clock // the ten seconds until a daemon ends must be long enough to ask it what became of the request
+			n, _ := newLoadNetwork(t, 6, func(o *simnet.Options) {
+				if name == "lost behind a restart" {
+					return
+				}
+				var err error
+				if slow, err = clock.Scaled(o.Genesis, 20); err != nil {
+					t.Fatal(err)
+				}
+				o.Clock, o.RestartAfter = slow, -1
+			})
+			if slow != nil {
+				n.clock, n.config.ClockScale = slow, 20
 			}
-			return x.pass()
-		}}).mustEnd(t, orchestrator.CodeStep)
-		n.mustBeTrue(t, e)
-		mustEqual(t, "down", n.Nodes()[:3], n.History().Down())
-		mustEqual(t, "undone", []string{"step 3 (set-zkapp-soft-limit): undone on 3/3", "step 2 (payments): undone on 3/3"}, e.Undone)
+			e := n.try(script(discoverAndLoadKeys(), paymentsOn(nil),
+				step("set-zkapp-soft-limit", params{"nodes": output(0, "participant"), "limit": 3}),
+				step("stop-daemon", params{"nodes": n.Nodes()[:3]}),
+				step("wait", params{"sec": 15}),
+				failing(),
+			), trial{between: func(x exchange) (*http.Response, error) {
+				if x.operation == "stopDaemon" {
+					return reply(n, x)
+				}
+				return x.pass()
+			}}).mustEnd(t, orchestrator.CodeStep)
+			mustSay(t, e.Err.Error(), "nowhere")
+			n.mustBeTrue(t, e)
+			mustEqual(t, "undone", []string{"step 3 (set-zkapp-soft-limit): undone on 3/3", "step 2 (payments): undone on 3/3"}, e.Undone)
+		})
 	}
 }
 
@@ -227,7 +257,7 @@ func TestTheCleanUpsTimeIsOver(t *testing.T) {
 	n.mustBeTrue(t, e)
 	mustEqual(t, "remains", 3, len(e.Remains))
 	for _, r := range e.Remains {
-		mustSay(t, r.String(), "step 2 (payments) on 127.0.0.", "the clean-up did not finish within 300ms", "handle "+r.Handle, "ends by itself at 20")
+		mustSay(t, r.String(), "step 2 (payments) on 127.0.0.", "clean-up", "handle "+r.Handle, "ends by itself at 20")
 	}
 	mustEqual(t, "undone", []string{"step 2 (payments): undone on 0/3"}, e.Undone)
 }
@@ -235,9 +265,13 @@ func TestTheCleanUpsTimeIsOver(t *testing.T) {
 // TestAPanicInAnAction ends the run with the code of an error inside the program, cleaned up.
 func TestAPanicInAnAction(t *testing.T) {
 	n, _ := newLoadNetwork(t, 3, nil)
-	for name, world := range map[string]func(*orchestrator.World){
-		"of one step": func(w *orchestrator.World) { w.Files = brokenFiles{w.Files} },
-		"of one node": func(w *orchestrator.World) {
+	nodes := n.Nodes()[:3]
+	for name, test := range map[string]struct {
+		step  string
+		world func(*orchestrator.World)
+	}{
+		"onestep": {step("load-keys", params{"dir": "broken"}), func(w *orchestrator.World) { w.Files = brokenFiles{w.Files} }},
+		"onenode": {step("set-zkapp-soft-limit", params{"nodes": append(nodes, "127.0.0.99:1"), "limit": 4}), func(w *orchestrator.World) {
 			dial := w.Dial
 			w.Dial = func(address string) *itn.Client {
 				if strings.HasPrefix(address, "127.0.0.99:") {
@@ -245,13 +279,12 @@ func TestAPanicInAnAction(t *testing.T) {
 				}
 				return dial(address)
 			}
-		},
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			e := n.try(script(discoverAndLoadKeys(), paymentsOn(params{"experimentName": strings.ReplaceAll(name, " ", "")}),
-				step("stop-daemon", params{"nodes": []string{"127.0.0.99:1"}}), step("load-keys", params{"dir": "broken"}),
-			), trial{world: world}).mustEnd(t, orchestrator.CodeInternal)
-			mustSay(t, e.Err.Error(), "error inside the program", "step ")
+			e := n.try(script(discoverAndLoadKeys(), paymentsOn(params{"experimentName": name}), test.step), trial{world: test.world}).
+				mustEnd(t, orchestrator.CodeInternal)
+			mustSay(t, e.Err.Error(), "error inside the program", "step 3")
 			mustSay(t, e.log, "goroutine ", "_test.go") // where it was
 			n.mustBeTrue(t, e)
 			n.mustRun(t, 0)
@@ -288,14 +321,14 @@ func TestAPanicDuringTheCleanUp(t *testing.T) {
 
 // TestLostRepliesOfOtherCalls: that a node did what it was asked is found out, and is no failure.
 func TestLostRepliesOfOtherCalls(t *testing.T) {
-	n, _ := newLoadNetwork(t, 3, nil)
+	n, _ := newLoadNetwork(t, 1, func(o *simnet.Options) { o.Nodes = 3 })
 	node := n.Nodes()[1]
 	seen := map[string]bool{}
 	e := n.try(script(step("discovery", params{}),
 		step("isolate", params{"nodes": n.Nodes()}),
 		step("set-zkapp-soft-limit", params{"nodes": n.Nodes(), "limit": 3}),
 	), trial{between: func(x exchange) (*http.Response, error) {
-		if x.node == node && (x.operation == "updateGating" || x.operation == "zkAppCommandLimit") && !seen[x.operation] {
+		if x.node == node && (x.operation == "updateGating" || x.operation == "zkAppCommandLimit") && !seen[x.operation] { // one at a time on a node
 			seen[x.operation] = true
 			return lostReply(x)
 		}

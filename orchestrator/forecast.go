@@ -188,13 +188,13 @@ func (f Forecast) WriteText(w io.Writer) error {
 	var text strings.Builder
 	fmt.Fprintf(&text, "Plan of %s. Nothing was sent.\n\n", f.Script)
 	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "at\tstep\taction\twhat")
+	_, _ = fmt.Fprintln(table, "at\tstep\taction\twhat")
 	for _, s := range f.Steps {
-		fmt.Fprintf(table, "%s\t%d\t%s\t%s\n", clockTime(s.At), s.Number, s.Action, s.Does)
+		_, _ = fmt.Fprintf(table, "%s\t%d\t%s\t%s\n", clockTime(s.At), s.Number, s.Action, s.Does)
 	}
-	fmt.Fprintln(table)
+	_, _ = fmt.Fprintln(table)
 	row := func(name, format string, values ...any) {
-		fmt.Fprintf(table, "%s\t\t\t%s\n", name, fmt.Sprintf(format, values...))
+		_, _ = fmt.Fprintf(table, "%s\t\t\t%s\n", name, fmt.Sprintf(format, values...))
 	}
 	row("steps", "%d, in %s of network time%s", len(f.Steps), clockTime(f.Seconds), f.slots())
 	row("load", "up to %s payments and %s zkApp commands; the last ends at %s%s", grouped(f.Payments), grouped(f.Zkapps), clockTime(f.LoadEnds), f.after())
@@ -209,7 +209,11 @@ func (f Forecast) WriteText(w io.Writer) error {
 	if err := table.Flush(); err != nil {
 		return fmt.Errorf("write the plan: %w", err)
 	}
-	if _, err := io.WriteString(w, text.String()); err != nil {
+	var trimmed strings.Builder // the table fills empty cells at a line's end
+	for line := range strings.Lines(text.String()) {
+		trimmed.WriteString(strings.TrimRight(line, " \n") + "\n")
+	}
+	if _, err := io.WriteString(w, trimmed.String()); err != nil {
 		return fmt.Errorf("write the plan: %w", err)
 	}
 	return nil

@@ -20,6 +20,7 @@ const (
 	lineUndone  = "_undone"  // what it left behind is gone
 	lineKeys    = "_keys"    // which keys a step loaded, as a digest of the public keys
 	lineUntil   = "_until"   // until when a step waits, in network time
+	lineHeld    = "_held"    // the fee payers that a step leaves out, because load that nobody can stop may use them
 	linePlaced  = "_placed"  // the rate of load that was placed, against the asked one
 	lineDone    = "_done"    // a step is finished
 	lineFailed  = "_failed"  // a step has failed
@@ -95,8 +96,10 @@ type Settled struct {
 	Result CallResult `json:"result"`
 	Handle string     `json:"handle,omitempty"` // of load that runs
 	// Ends is the network time at which load ends by itself; where it is known, it is closer than that of the intent.
-	Ends    *time.Time `json:"ends,omitempty"`
-	Message string     `json:"message,omitempty"`
+	Ends *time.Time `json:"ends,omitempty"`
+	// Payers are the fee payers, public keys, of load of which nobody knows whether it runs, or how to stop it.
+	Payers  []string `json:"payers,omitempty"`
+	Message string   `json:"message,omitempty"`
 }
 
 // Undone says that what a call left behind is gone, and how.

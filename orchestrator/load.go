@@ -209,6 +209,10 @@ func (o offer) tps() float64 {
 // place divides the load over the nodes and schedules it. It gives out the receipts and participants of what was placed also when it
 // fails.
 func (t *task) place(ctx context.Context, l load, send func(context.Context, offer, itn.Before) (string, error)) error {
+	var err error
+	if l.keys, err = t.free(l.keys); err != nil {
+		return err
+	}
 	n := nodesFor(l.rate, l.minRate, len(l.nodes), len(l.keys))
 	if each := new(big.Rat).Quo(l.rate, big.NewRat(int64(n), 1)); each.Cmp(big.NewRat(maxNodeTPS, 1)) > 0 {
 		return fmt.Errorf("each of %d nodes is asked for over %d transactions in a second, and its scheduler dies of that: use more nodes and fee payers",
@@ -228,12 +232,16 @@ func (t *task) place(ctx context.Context, l load, send func(context.Context, off
 			continue
 		}
 		s, err := t.decide(ctx, e)
+		if err == nil && s.unstoppable(e.intent) && s.Payers == nil && e.intent.Keys != nil {
+			s.Payers = l.payers(e.intent.Keys[0], e.intent.Keys[1])
+			err = t.settle(s)
+		}
 		if err != nil {
 			return err
 		}
 		at := attempt{share: *e.intent.Share, node: e.intent.Node}
-		if e.settled == nil && verdictOf(s) == refused && s.Result != resultRefused {
-			continue // it was cut off before it came to that node, which has not refused anything
+		if verdictOf(s) == refused && (e.settled == nil && s.Result != resultRefused || t.recorded.failed[t.step.Number]) {
+			continue // it was cut off before it came to that node, which has not refused anything; or the whole step is tried anew
 		}
 		a.replay(at, verdictOf(s))
 		keep(at, s)
@@ -303,19 +311,83 @@ func (t *task) offerShare(ctx context.Context, l load, s share, at attempt, batc
 			ends = clock.FromWall(clock.Wall().Add(t.config.RequestTimeout)).Add(lasts) // it begins when the request arrives
 			return before(a)
 		})
-	}, func(s *Settled) {
-		switch now := clock.Now().Add(lasts); s.Result {
+	}, func(result *Settled) {
+		switch now := clock.Now().Add(lasts); result.Result {
 		case resultDone, resultAccepted:
 			ends = now
-			s.Ends = &ends
+			result.Ends = &ends
 		case resultUnknown:
-			if now.After(ends) {
-				ends = now
-			}
-			s.Ends = &ends
+			ends = latest(ends, now)
+			result.Ends = &ends
 		default: // it does not run
 		}
+		if result.unstoppable(intent) {
+			result.Payers = l.payers(s.from, s.to)
+		}
 	})
+}
+
+// unstoppable reports whether load may run, and nobody knows whether or how to stop it.
+func (s Settled) unstoppable(intent Intent) bool {
+	return s.Result == resultUnknown || s.Result == resultAccepted && s.Handle == "" && intent.Handle == ""
+}
+
+// payers returns the public keys of some of the fee payers.
+func (l load) payers(from, to int) []string {
+	var payers []string
+	for _, k := range l.keys[from:to] {
+		payers = append(payers, k.PublicKey().String())
+	}
+	return payers
+}
+
+// free leaves out the fee payers that load of an earlier step may still use though nobody can stop it: two schedules with one key spoil each
+// other's nonces. A step that an interrupted run began leaves out what it left out then, so that its shares are the same.
+func (t *task) free(keys []mina.PrivateKey) ([]mina.PrivateKey, error) {
+	var held []string
+	var last time.Time
+	begun := len(t.ledger.ofStep(t.step.Number)) > 0
+	if begun {
+		held = t.recorded.held[t.step.Number]
+	} else {
+		for _, e := range t.ledger.remaining() {
+			if ends, ok := e.ends(); ok && e.settled != nil && e.settled.Payers != nil && t.world.Clock.Now().Before(ends) {
+				held = append(held, e.settled.Payers...)
+				last = latest(last, ends)
+			}
+		}
+	}
+	if len(held) == 0 {
+		return keys, nil
+	}
+	var free []mina.PrivateKey
+	var out []string
+	for _, k := range keys {
+		if payer := k.PublicKey().String(); slices.Contains(held, payer) {
+			out = append(out, payer)
+		} else {
+			free = append(free, k)
+		}
+	}
+	switch {
+	case len(out) == 0:
+		return keys, nil
+	case len(free) == 0:
+		return nil, fmt.Errorf("load that nobody can stop may use all the fee payers, until %s: wait until then, or use others",
+			t.world.Clock.ToWall(last).Format(time.RFC3339))
+	}
+	t.log.Warn("fee payers are left out: load that nobody can stop may still use them", zap.Int("keys", len(out)), zap.Int("left", len(free)))
+	if begun {
+		return free, nil
+	}
+	return free, t.note(lineHeld, out)
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // lasts is the longest that load of this rate runs on a node once it has begun. Its scheduler ends at its first tick at or after the end;

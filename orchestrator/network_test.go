@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	mathrand "math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -109,15 +110,23 @@ func (n *network) configure(keys map[string]any) {
 	}
 }
 
-// freePort returns a port that nobody listens on.
+// freePort returns a port that is free on every address. It lies below the ports that the system gives to connections and to whoever
+// listens on port 0, which other processes would take at any moment.
 func freePort(t testing.TB) uint16 {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		port := 10_000 + mathrand.IntN(20_000)
+		listener, err := net.Listen("tcp4", fmt.Sprintf("0.0.0.0:%d", port))
+		if err != nil {
+			continue
+		}
+		if err := listener.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return uint16(port)
 	}
-	defer listener.Close()
-	return uint16(listener.Addr().(*net.TCPAddr).Port)
+	t.Fatal("no free port")
+	return 0
 }
 
 func writeKey(t testing.TB, path string, key mina.PrivateKey, password string) {

@@ -3,9 +3,9 @@ package orchestrator
 import (
 	"encoding/json"
 	"fmt"
-	"io"
 	"os"
 	"sync"
+	"syscall"
 
 	"provingground/dsl"
 	"provingground/orchestrator/record"
@@ -93,17 +93,23 @@ func (o *outputs) load(path string) (err error) {
 	if _, ok := o.files[path]; ok {
 		return nil
 	}
-	file, err := os.Open(path) //nolint:gosec // the script names the file of an earlier run; nothing of it but outputs is used
+	// Without O_NONBLOCK, opening a pipe would wait for its writer.
+	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) //nolint:gosec // the script names the file of an earlier run; nothing of it but outputs is used
 	if err != nil {
 		return fmt.Errorf("outputs of an earlier run: %w", err)
 	}
 	defer func() { _ = file.Close() }()
-	if info, err := file.Stat(); err == nil && !info.Mode().IsRegular() {
+	const maxFile = 1 << 30
+	switch info, err := file.Stat(); {
+	case err != nil:
+		return fmt.Errorf("outputs of an earlier run: %w", err)
+	case !info.Mode().IsRegular():
 		return fmt.Errorf("outputs of an earlier run: %s is not a plain file", path)
+	case info.Size() > maxFile:
+		return fmt.Errorf("outputs of an earlier run: %s is larger than 1 GiB", path)
 	}
 	held := map[outputKey]*value{}
-	const maxFile = 1 << 30
-	_, err = record.Read(path, io.LimitReader(file, maxFile), func(l record.Line) error {
+	_, err = record.Read(path, file, func(l record.Line) error {
 		if !l.Output() {
 			return nil
 		}

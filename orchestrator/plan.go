@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/big"
+	"slices"
 	"strings"
 
 	"provingground/dsl"
@@ -31,6 +32,7 @@ type planStep struct {
 	*dsl.Step
 	source *dsl.Source
 	action Action
+	secret bool // its output hands on what must not be printed or recorded
 }
 
 // CompileOptions say what is known beside the script.
@@ -57,6 +59,9 @@ func Compile(script *dsl.Script, options CompileOptions) (*Plan, dsl.Findings) {
 		step, findings := c.step(script.Source, item.Step, plan.outputs)
 		found = append(found, findings...)
 		plan.items = append(plan.items, planItem{step: step})
+	}
+	if len(script.Steps()) == 0 { // of a generator that failed, perhaps
+		found = append(found, dsl.Finding{Source: script.Source, Step: -1, Severity: dsl.Warning, Message: "the script has no step: nothing is done"})
 	}
 	for key, last := range plan.outputs.wanted {
 		plan.drop[last] = append(plan.drop[last], key)
@@ -115,10 +120,33 @@ func (c *compiler) step(source *dsl.Source, step *dsl.Step, outputs *outputs) (*
 			outputs.want(arg.Ref, step.Number)
 		}
 	}
-	if known && action.check != nil && !found.Errors() {
-		action.check(c.checking(source, step, &found))
+	if known && action.check != nil {
+		action.check(c.checking(source, sound(step, action.Params, found), &found))
 	}
-	return &planStep{Step: step, source: source, action: action}, found
+	handsOn := slices.ContainsFunc(action.Outputs, func(o dsl.Output) bool { return !o.Sensitive && c.checker.Sensitive(step.Number, o.Name) })
+	return &planStep{Step: step, source: source, action: action, secret: handsOn}, found
+}
+
+// sound returns a step of which an action can check what is right, when the findings say that some of it is wrong: an argument that is
+// wrong, or missing and needed, looks like one whose value is not known yet.
+func sound(step *dsl.Step, params []dsl.Param, found dsl.Findings) *dsl.Step {
+	if !found.Errors() {
+		return step
+	}
+	within := func(inner, outer dsl.Span) bool { return inner.Start >= outer.Start && inner.End <= outer.End }
+	copied := *step
+	copied.Args = slices.Clone(step.Args)
+	for i, arg := range copied.Args {
+		if slices.ContainsFunc(found, func(f dsl.Finding) bool { return within(f.Span, arg.NameSpan) || within(f.Span, arg.Value.Span) }) {
+			copied.Args[i].Ref = &dsl.Ref{}
+		}
+	}
+	for _, p := range params {
+		if _, given := step.Arg(p.Name); p.Required && !given {
+			copied.Args = append(copied.Args, dsl.Arg{Name: p.Name, Value: dsl.Value{Span: step.ActionSpan}, Ref: &dsl.Ref{}})
+		}
+	}
+	return &copied
 }
 
 func (c *compiler) checking(source *dsl.Source, step *dsl.Step, found *dsl.Findings) *checking {

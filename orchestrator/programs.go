@@ -51,6 +51,21 @@ func (e *ExitError) Error() string {
 	return text
 }
 
+// maskedPrograms are programs whose last words, which an error quotes, are freed of secrets: they may have printed a password.
+type maskedPrograms struct {
+	Programs
+	mask func(string) string
+}
+
+func (p maskedPrograms) Run(ctx context.Context, c Command) error {
+	err := p.Programs.Run(ctx, c)
+	var exit *ExitError
+	if errors.As(err, &exit) {
+		exit.Last = p.mask(exit.Last)
+	}
+	return err //nolint:wrapcheck // stands in front of the other one
+}
+
 // Executables are the Programs of this machine.
 type Executables struct{}
 

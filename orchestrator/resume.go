@@ -8,6 +8,9 @@ import (
 	"io"
 	"os"
 	"slices"
+	"sync"
+
+	"go.uber.org/zap"
 
 	"provingground/dsl"
 	"provingground/orchestrator/record"
@@ -19,8 +22,10 @@ type Recorded struct {
 	ledger *ledger
 	lines  []record.Line
 	done   map[int]bool
-	keys   map[int]string // digest of the keys that a step loaded
-	until  map[int]string // until when a step waits
+	failed map[int]bool
+	keys   map[int]string   // digest of the keys that a step loaded
+	held   map[int][]string // fee payers that a step left out
+	until  map[int]string   // until when a step waits
 	ended  *end
 	// Whole is how many bytes of the record are whole lines: behind them there may be one that was cut off.
 	Whole int64
@@ -37,7 +42,7 @@ func ReadRecord(path string) (_ *Recorded, err error) {
 }
 
 func readRecord(name string, from io.Reader) (*Recorded, error) {
-	r := &Recorded{ledger: newLedger(), done: map[int]bool{}, keys: map[int]string{}, until: map[int]string{}}
+	r := &Recorded{ledger: newLedger(), done: map[int]bool{}, failed: map[int]bool{}, keys: map[int]string{}, held: map[int][]string{}, until: map[int]string{}}
 	headed := false
 	whole, err := record.Read(name, from, func(l record.Line) error {
 		r.lines = append(r.lines, l)
@@ -47,8 +52,12 @@ func readRecord(name string, from io.Reader) (*Recorded, error) {
 			return json.Unmarshal(l.Value, &r.header) //nolint:wrapcheck // the reader says where
 		case lineDone:
 			r.done[l.Step] = true
+		case lineFailed:
+			r.failed[l.Step] = true
 		case lineKeys:
 			return decodeInto(r.keys, l)
+		case lineHeld:
+			return decodeInto(r.held, l)
 		case lineUntil:
 			return decodeInto(r.until, l)
 		case lineEnd:
@@ -67,13 +76,13 @@ func readRecord(name string, from io.Reader) (*Recorded, error) {
 	return r, nil
 }
 
-// decodeInto keeps the text that a line of a step holds.
-func decodeInto(texts map[int]string, l record.Line) error {
-	var text string
-	if err := json.Unmarshal(l.Value, &text); err != nil {
+// decodeInto keeps what a line of a step holds.
+func decodeInto[T any](values map[int]T, l record.Line) error {
+	var value T
+	if err := json.Unmarshal(l.Value, &value); err != nil {
 		return err //nolint:wrapcheck // the reader says where
 	}
-	texts[l.Step] = text
+	values[l.Step] = value
 	return nil
 }
 
@@ -113,7 +122,7 @@ func (r *run) replay() error {
 	finished := func(l record.Line) bool { return !l.Output() || r.recorded.done[l.Step] }
 	var lines []record.Line
 	for _, l := range r.recorded.lines {
-		if !finished(l) || l.Name == lineFailed || l.Name == lineEnd {
+		if !finished(l) || l.Name == lineEnd {
 			continue
 		}
 		lines = append(lines, l)
@@ -124,15 +133,29 @@ func (r *run) replay() error {
 	if err := r.write(lines...); err != nil {
 		return err
 	}
+	r.warnOfUndone()
 	return r.runLine(lineResumed, struct {
 		Version string `json:"version"`
 	}{r.options.Version})
 }
 
+// warnOfUndone says of which finished steps nothing is in force any more, because the interrupted run cleaned up or somebody stopped it.
+func (r *run) warnOfUndone() {
+	said := map[int]bool{}
+	cleanUp := []string{howStopped, howConnected, howUnlimited}
+	for _, e := range r.ledger.ofKind(func(e entry) bool { return e.undone != nil && slices.Contains(cleanUp, e.undone.How) }) {
+		if r.recorded.done[e.step] && !said[e.step] {
+			said[e.step] = true
+			r.log.Warn("what this step left behind was undone after the run was cut short; it is not done again",
+				zap.Int("step", e.step), zap.String("action", e.action))
+		}
+	}
+}
+
 // restore brings back what a finished step gave out and no record holds: keys are loaded again, and must be the same.
 func (r *run) restore(ctx context.Context, step *planStep) error {
-	sensitive := slices.ContainsFunc(step.action.Outputs, func(o dsl.Output) bool { return o.Sensitive })
-	if !sensitive {
+	loads := slices.ContainsFunc(step.action.Outputs, func(o dsl.Output) bool { return o.Sensitive })
+	if !loads && !step.secret {
 		return nil
 	}
 	a, err := step.resolve(r.outputs)
@@ -140,6 +163,9 @@ func (r *run) restore(ctx context.Context, step *planStep) error {
 		return err
 	}
 	t := &task{run: r, step: step, args: a, log: r.log}
+	if step.secret { // it only handed on what was restored by now
+		return step.action.run(ctx, t)
+	}
 	return t.reloadKeys(ctx, r.recorded.keys[step.Number])
 }
 
@@ -147,7 +173,7 @@ func (r *run) restore(ctx context.Context, step *planStep) error {
 // does.
 func Stop(ctx context.Context, recorded *Recorded, config Config, world World, writer *record.Writer, options Options) Result {
 	r := newRun(config, world, writer, options)
-	r.ledger = recorded.ledger
+	r.ledger, r.meeting = recorded.ledger, &sync.Once{}
 	var result Result
 	result.Undone, result.Remains = r.undo(ctx)
 	if len(result.Remains) > 0 {

@@ -8,10 +8,12 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"runtime/debug"
 	"slices"
 
 	"go.uber.org/zap"
 
+	"provingground/internal/clock"
 	"provingground/orchestrator/itn"
 	"provingground/orchestrator/record"
 )
@@ -63,15 +65,10 @@ func outputList[T any](t *task, name string, elements []T) error {
 }
 
 // secrets keeps the elements of a sensitive list output for references. They are not written anywhere.
-func (t *task) secrets(name string, elements []string) error {
+func (t *task) secrets(name string, elements []json.RawMessage) {
 	for _, e := range elements {
-		text, err := json.Marshal(e)
-		if err != nil {
-			return fmt.Errorf("output %s: %w", name, err)
-		}
-		t.outputs.add(outputKey{t.step.Number, name}, true, text)
+		t.outputs.add(outputKey{t.step.Number, name}, true, e)
 	}
-	return nil
 }
 
 // note records something beside outputs, and lets the ledger know.
@@ -92,7 +89,7 @@ func (t *task) intend(i Intent) error {
 		return err
 	}
 	if err := t.record.Flush(); err != nil {
-		return errors.Join(errRecord, err)
+		return fmt.Errorf("%w: %w", errRecord, err)
 	}
 	return nil
 }
@@ -117,7 +114,10 @@ func each[T any](ctx context.Context, t *run, items []T, f func(ctx context.Cont
 }
 
 // internalError is a bug of this program that showed itself as a panic.
-type internalError struct{ cause any }
+type internalError struct {
+	cause any
+	stack []byte
+}
 
 func (e *internalError) Error() string { return fmt.Sprintf("error inside the program: %v", e.cause) }
 
@@ -125,7 +125,7 @@ func (e *internalError) Error() string { return fmt.Sprintf("error inside the pr
 func guard(f func() error) (err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
-			err = &internalError{cause}
+			err = &internalError{cause, debug.Stack()}
 		}
 	}()
 	return f()
@@ -211,6 +211,10 @@ func (t *task) send(
 			t.log.Warn("the reply was lost, and the node did what it was asked for", zap.String("node", intent.Node), zap.Error(err))
 			err = nil
 		}
+	case s.Result == resultGone && intent.Kind == kindStopDaemon: // the reply was lost with the daemon, which is what was asked for
+		s.Result, s.Message, err = resultDone, "", nil
+	case s.Result == resultGone && intent.Kind == kindStopDaemon: // it ended before it could answer
+		s, err = Settled{Call: intent.Call, Result: resultDone, Message: err.Error()}, nil
 	case s.Result == resultRefused && intent.Kind == kindIsolate && errors.As(err, &refusal):
 		s.Result = resultPartly
 	}
@@ -219,6 +223,20 @@ func (t *task) send(
 		err = errors.Join(err, t.settle(s))
 	}
 	return s, err
+}
+
+// graceful returns a context that outlives ctx by half of the clean-up's time, for calls whose answers must not be missed.
+func (t *task) graceful(ctx context.Context) (context.Context, context.CancelFunc) {
+	longer, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		if clock.Wall().Sleep(longer, t.options.CleanupTimeout/2) == nil {
+			cancel(context.Cause(ctx))
+		}
+	})
+	return longer, func() {
+		stop()
+		cancel(context.Canceled)
+	}
 }
 
 // external makes a call that goes to a program and not to a node; otherwise as sequenced does.

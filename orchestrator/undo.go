@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -45,86 +44,116 @@ func (r *run) remaining(e entry, why string) Remaining {
 	return left
 }
 
-// undoing is how it stands with one call after the attempt to undo it.
+// undoing is how it stands with what one call left behind.
 type undoing struct {
 	entry entry
-	how   string // "" when it may remain
+	how   string // it is gone, and how; "" while it may remain
 	why   string // then: why
+	final bool   // then: another attempt would end the same
 }
 
-// undo undoes everything that the run may have left behind, the latest step first, on all nodes of a step at once. It returns what was
-// undone, in words, and what remains.
+// undo undoes everything that the run may have left behind, the latest step first, on all nodes of a step at once. Nodes that do not answer
+// are asked again, all of them, until ctx ends: they hold up nobody else. It returns what was undone, in words, and what remains.
 func (r *run) undo(ctx context.Context) (undone []string, remains []Remaining) {
-	open := r.ledger.remaining()
-	slices.Reverse(open)
-	for len(open) > 0 {
-		step := open[0].step
-		n := slices.IndexFunc(open, func(e entry) bool { return e.step != step })
-		if n < 0 {
-			n = len(open)
+	const firstPause, longestPause = time.Second, 8 * time.Second // wall time
+	steps := r.leftBehind()
+	for pause := firstPause; r.undoAll(ctx, steps); pause = min(2*pause, longestPause) {
+		if r.world.Clock.SleepWall(ctx, pause) != nil {
+			break
 		}
-		results := r.undoStep(ctx, open[:n])
+	}
+	for _, calls := range steps {
 		done := 0
-		for _, u := range results {
-			if u.how != "" {
-				done++
+		for _, u := range calls {
+			if u.how == "" && !r.over(u) {
+				remains = append(remains, r.remaining(u.entry, u.why))
 				continue
 			}
-			remains = append(remains, r.remaining(u.entry, u.why))
+			done++
 		}
-		undone = append(undone, fmt.Sprintf("step %d (%s): undone on %d/%d", step, open[0].action, done, n))
-		open = open[n:]
+		first := calls[0].entry
+		undone = append(undone, fmt.Sprintf("step %d (%s): undone on %d/%d", first.step, first.action, done, len(calls)))
 	}
 	return undone, remains
 }
 
-// undoStep undoes the calls of one step: on one node one after the other, on many nodes at once.
-func (r *run) undoStep(ctx context.Context, entries []entry) []undoing {
-	var order []string
-	byNode := map[string][]entry{}
-	for _, e := range entries {
-		if byNode[e.intent.Node] == nil {
-			order = append(order, e.intent.Node)
+// leftBehind returns the calls that may have left something behind, by step, the latest first.
+func (r *run) leftBehind() [][]*undoing {
+	open := r.ledger.remaining()
+	slices.Reverse(open)
+	var steps [][]*undoing
+	for i, e := range open {
+		if i == 0 || open[i-1].step != e.step {
+			steps = append(steps, nil)
 		}
-		byNode[e.intent.Node] = append(byNode[e.intent.Node], e)
+		last := len(steps) - 1
+		steps[last] = append(steps[last], &undoing{entry: e})
 	}
-	var mu sync.Mutex
-	var results []undoing
-	each(ctx, r, order, func(ctx context.Context, _ int, node string) error {
-		for _, e := range byNode[node] {
-			u := undoing{entry: e}
-			u.how, u.why = r.undoCall(ctx, e)
-			if u.how != "" {
-				r.settleUndone(e, u.how)
-			} else {
-				r.log.Warn("not undone", zap.String("node", node), zap.Int("step", e.step), zap.String("why", u.why))
-			}
-			mu.Lock()
-			results = append(results, u)
-			mu.Unlock()
-		}
-		return nil
-	})
-	reached := map[int]bool{}
-	for _, u := range results {
-		reached[u.entry.intent.Call] = true
-	}
-	for _, e := range entries { // the deadline came before their turn
-		if !reached[e.intent.Call] {
-			results = append(results, undoing{entry: e, why: context.Cause(ctx).Error()})
-		}
-	}
-	slices.SortFunc(results, func(a, b undoing) int { return a.entry.intent.Call - b.entry.intent.Call })
-	return results
+	return steps
 }
 
-// settleUndone records that what a call left behind is gone. A record that cannot be written does not stop a clean-up.
-func (r *run) settleUndone(e entry, how string) {
-	value, err := json.Marshal(Undone{Call: e.intent.Call, How: how})
-	if err == nil {
-		line := record.Line{
-			Time: r.world.Clock.Wall(), Step: e.step, ID: e.stepID, Action: e.action, Name: lineUndone, Multi: true, Value: value,
+// undoAll makes one attempt at everything that may remain, step by step. A node that did not answer is not asked about earlier steps either.
+// It reports whether another round may do better.
+func (r *run) undoAll(ctx context.Context, steps [][]*undoing) (again bool) {
+	silent := map[string]error{}
+	for i, calls := range steps {
+		var order []string
+		byNode := map[string][]*undoing{}
+		for _, u := range calls {
+			node := u.entry.intent.Node
+			if u.how != "" || u.final {
+				continue
+			}
+			if byNode[node] == nil && silent[node] == nil {
+				order = append(order, node)
+			}
+			byNode[node] = append(byNode[node], u)
 		}
+		bounded, cancel := partOf(ctx, len(steps)-i)
+		errs := each(bounded, r, order, func(ctx context.Context, _ int, node string) error {
+			for _, u := range byNode[node] {
+				if err := r.undoCall(ctx, u); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		cancel()
+		for j, node := range order {
+			silent[node] = errs[j]
+		}
+		for node, left := range byNode {
+			var internal *internalError
+			if errors.As(silent[node], &internal) {
+				r.log.Error("error inside the program, please report it", zap.Error(internal), zap.ByteString("stack", internal.stack))
+			}
+			for _, u := range left {
+				if u.how != "" || u.final || silent[node] == nil {
+					continue
+				}
+				u.why, u.final = r.world.Mask(silent[node].Error()), internal != nil
+				again = again || !u.final
+			}
+		}
+	}
+	return again
+}
+
+// partOf bounds an attempt to its part of the time that is left, where that many attempts share it.
+func partOf(ctx context.Context, parts int) (context.Context, context.CancelFunc) {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return context.WithCancel(ctx)
+	}
+	part := time.Until(deadline) / time.Duration(parts)
+	return context.WithTimeoutCause(ctx, part, fmt.Errorf("no answer within %s, its part of the clean-up's time", part.Round(time.Millisecond)))
+}
+
+// keep records something about a call. A record that cannot be written does not stop a clean-up.
+func (r *run) keep(e entry, name string, v any) {
+	value, err := json.Marshal(v)
+	if err == nil {
+		line := record.Line{Time: r.world.Clock.Wall(), Step: e.step, ID: e.stepID, Action: e.action, Name: name, Multi: true, Value: value}
 		err = errors.Join(r.ledger.take(line), r.write(line))
 	}
 	if err != nil {
@@ -132,77 +161,127 @@ func (r *run) settleUndone(e entry, how string) {
 	}
 }
 
-// undoCall undoes what one call left behind. It returns how that is gone, or else why it may remain. A node that does not answer is
-// asked again until ctx ends or the load has ended by itself.
-func (r *run) undoCall(ctx context.Context, e entry) (how, why string) {
-	const firstPause, longestPause = time.Second, 8 * time.Second // wall time
-	for pause := firstPause; ; pause = min(2*pause, longestPause) {
-		if ends, ok := e.ends(); ok && !r.world.Clock.Now().Before(ends) {
-			return "ended by itself", ""
-		}
-		how, final, err := r.undoOnce(ctx, &e)
-		switch {
-		case err == nil:
-			return how, ""
-		case final || ctx.Err() != nil:
-			return "", err.Error()
-		}
-		if r.world.Clock.SleepWall(ctx, pause) != nil {
-			return "", err.Error()
-		}
-	}
+// gone records that what a call left behind is gone.
+func (r *run) gone(u *undoing, how string) {
+	u.how = how
+	r.keep(u.entry, lineUndone, Undone{Call: u.entry.intent.Call, How: how})
 }
+
+// over reports whether load has ended by itself by now.
+func (r *run) over(u *undoing) bool {
+	ends, ok := u.entry.ends()
+	if !ok || r.world.Clock.Now().Before(ends) {
+		return false
+	}
+	r.gone(u, "ended by itself")
+	return true
+}
+
+// undoCall makes one attempt to undo what one call left behind. An error says that the node does not answer.
+func (r *run) undoCall(ctx context.Context, u *undoing) error {
+	if r.over(u) {
+		return nil
+	}
+	how, err := r.undoOnce(ctx, &u.entry)
+	if err == nil {
+		r.gone(u, how)
+		return nil
+	}
+	// What the node refused it refuses again, and that no handle is known does not change.
+	var refused *itn.RefusedError
+	var unauthorized *itn.UnauthorizedError
+	u.final = errors.Is(err, errNoHandle) || errors.As(err, &refused) || errors.As(err, &unauthorized)
+	r.log.Warn("not undone", zap.String("node", u.entry.intent.Node), zap.Int("step", u.entry.step), zap.Error(err))
+	if u.final {
+		u.why = r.world.Mask(err.Error())
+		return nil
+	}
+	return err
+}
+
+// What a clean-up, or stop, did to what a call left behind.
+const (
+	howStopped   = "stopped"
+	howConnected = "isolation cleared"
+	howUnlimited = "limit cleared"
+)
 
 // errNoHandle says that load runs and nobody knows its handle.
 var errNoHandle = errors.New("the node accepted it, but its handle is not known, so it cannot be stopped")
 
-// undoOnce makes one attempt. final says that another one would end the same.
-func (r *run) undoOnce(ctx context.Context, e *entry) (how string, final bool, err error) {
+// undoOnce undoes what a call left behind, after finding out whether it did where that is not known. It returns how that is gone.
+func (r *run) undoOnce(ctx context.Context, e *entry) (how string, err error) {
 	client := r.nodes.at(e.intent.Node).client
 	if e.settled == nil || e.settled.Result == resultUnknown {
 		s := decide(ctx, r, *e)
-		if s.Result == resultUnknown {
-			return "", false, fmt.Errorf("the node does not answer: %s", s.Message)
+		if s.Message = r.world.Mask(s.Message); s.Result == resultUnknown {
+			return "", fmt.Errorf("the node does not say whether it did it: %s", s.Message)
+		}
+		if e.settled != nil {
+			s.Payers = e.settled.Payers
 		}
 		e.settled = &s
+		r.keep(*e, lineSettled, s)
 		if !e.mayRemain() {
-			return string(s.Result), true, nil
+			return string(s.Result), nil
 		}
 	}
 	switch e.intent.Kind {
 	case kindPayments, kindZkapps:
 		handle := e.handle()
 		if handle == "" {
-			return "", true, errNoHandle
+			return "", errNoHandle
 		}
-		err = client.StopScheduledTransactions(ctx, handle)
-		how = "stopped"
-		if errors.Is(err, itn.ErrUnknownHandle) {
-			how, err = "had ended", nil
+		if err = client.StopScheduledTransactions(ctx, handle); errors.Is(err, itn.ErrUnknownHandle) {
+			return "had ended", nil
 		}
+		return howStopped, err //nolint:wrapcheck // names operation and node
 	case kindIsolate:
-		how = "isolation cleared"
-		err = client.UpdateGating(ctx, itn.GatingUpdate{AddedPeers: r.peersFor(ctx, e.intent.Node)}, nil)
+		if err = client.UpdateGating(ctx, itn.GatingUpdate{}, nil); err == nil {
+			r.givePeers(ctx, client)
+		}
+		return howConnected, err //nolint:wrapcheck // names operation and node
 	case kindLimit:
-		how = "limit cleared"
 		_, err = client.SetZkAppCommandLimit(ctx, nil, nil)
+		return howUnlimited, err //nolint:wrapcheck // names operation and node
 	default:
-		return "left as it is", true, nil
+		return "left as it is", nil
 	}
-	var refused *itn.RefusedError
-	return how, errors.As(err, &refused), err
 }
 
-// peersFor returns the other nodes that answered in this run, to give a node its peers back.
-func (r *run) peersFor(ctx context.Context, address string) []itn.NetworkPeer {
+// givePeers tells a node that is isolated no longer of the other nodes that the run knows. It finds its way without them too, so a failure
+// (one of them is down, say) is only logged.
+func (r *run) givePeers(ctx context.Context, client *itn.Client) {
+	if r.meeting != nil {
+		r.meeting.Do(func() { r.meet(ctx) })
+	}
 	var peers []itn.NetworkPeer
 	for _, other := range r.nodes.answered() {
-		if other == address {
+		if other == client.Address() {
 			continue
 		}
 		if peer, err := r.nodes.at(other).peer(ctx); err == nil {
 			peers = append(peers, peer)
 		}
 	}
-	return peers
+	if len(peers) == 0 {
+		return
+	}
+	if err := client.UpdateGating(ctx, itn.GatingUpdate{AddedPeers: peers}, nil); err != nil {
+		r.log.Warn("not given all its peers back", zap.String("node", client.Address()), zap.Error(err))
+	}
+}
+
+// meet asks the nodes that are online who they are. Who does not answer is missed as a peer, and nothing worse.
+func (r *run) meet(ctx context.Context) {
+	addresses, _, err := r.nodes.online(ctx)
+	if err == nil {
+		err = failures(each(ctx, r, addresses, func(ctx context.Context, _ int, address string) error {
+			_, err := r.nodes.at(address).who(ctx)
+			return err
+		}))
+	}
+	if err != nil {
+		r.log.Warn("not all nodes can be given back as peers", zap.Error(err))
+	}
 }

@@ -69,7 +69,7 @@ func (Disk) ReadFile(path string) ([]byte, error) {
 	return text, err
 }
 
-// ReadDir returns the names of the files in a directory, links to files included, in the order of their names.
+// ReadDir returns the names of the plain files in a directory, links to such files and to nothing included, in the order of their names.
 func (Disk) ReadDir(path string) ([]string, error) {
 	entries, err := os.ReadDir(path)
 	if err != nil {
@@ -77,7 +77,11 @@ func (Disk) ReadDir(path string) ([]string, error) {
 	}
 	var names []string
 	for _, e := range entries {
-		if !e.IsDir() {
+		kind := e.Type()
+		if target, err := os.Stat(filepath.Join(path, e.Name())); kind&fs.ModeSymlink != 0 && err == nil {
+			kind = target.Mode().Type()
+		}
+		if kind&^fs.ModeSymlink == 0 {
 			names = append(names, e.Name())
 		}
 	}

@@ -4,7 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
+	"strings"
+
+	"golang.org/x/term"
 
 	"provingground/dsl"
 	"provingground/orchestrator"
@@ -21,35 +25,39 @@ func checkCommand(_ context.Context, p program, args []string) (int, error) {
 		return orchestrator.CodeUsage, err
 	}
 	if len(files) == 0 {
-		script, found, err := readScript("stdin", p)
+		script, found, err := p.readStdin()
 		if err != nil {
 			return orchestrator.CodeUsage, err
 		}
 		return p.check(script, found, dsl.Format(*format))
 	}
 	code := orchestrator.CodeOK
+	var unread []error // one file that cannot be read does not keep the others from being checked
 	for _, name := range files {
-		one, err := p.checkFile(name, dsl.Format(*format))
+		script, found, err := readScriptFile(name)
 		if err != nil {
-			return orchestrator.CodeUsage, err
+			unread = append(unread, err)
+			continue
+		}
+		one, err := p.check(script, found, dsl.Format(*format))
+		if err != nil {
+			return one, errors.Join(append(unread, err)...)
 		}
 		code = max(code, one)
+	}
+	if len(unread) > 0 {
+		return orchestrator.CodeUsage, errors.Join(unread...)
 	}
 	return code, nil
 }
 
-func (p program) checkFile(name string, format dsl.Format) (_ int, err error) {
+func readScriptFile(name string) (_ *dsl.Script, _ dsl.Findings, err error) {
 	file, err := os.Open(name) //nolint:gosec // the caller's own argument
 	if err != nil {
-		return 0, fmt.Errorf("open the script: %w", err)
+		return nil, nil, fmt.Errorf("the script cannot be read: %w", err)
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
-	p.stdin = file
-	script, found, err := readScript(name, p)
-	if err != nil {
-		return 0, err
-	}
-	return p.check(script, found, format)
+	return readScript(name, file)
 }
 
 // check shows what is wrong with a script. Findings are the command's result: they go to standard output.
@@ -66,9 +74,17 @@ func (p program) check(script *dsl.Script, found dsl.Findings, format dsl.Format
 	return orchestrator.CodeOK, nil
 }
 
+// readStdin reads the script from standard input. Who sits at the terminal that this is must be told: nothing else happens until it ends.
+func (p program) readStdin() (*dsl.Script, dsl.Findings, error) {
+	if file, ok := p.stdin.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
+		_, _ = fmt.Fprintln(p.stderr, "reading the script from the terminal, Ctrl-D ends it; from a file it comes with < a.script")
+	}
+	return readScript("stdin", p.stdin)
+}
+
 // readScript reads a script. What is wrong with its text is a finding, and then there is no script.
-func readScript(name string, p program) (*dsl.Script, dsl.Findings, error) {
-	script, err := dsl.ReadJSON(name, p.stdin)
+func readScript(name string, from io.Reader) (*dsl.Script, dsl.Findings, error) {
+	script, err := dsl.ReadJSON(name, from)
 	var f dsl.Finding
 	if errors.As(err, &f) {
 		return nil, dsl.Findings{f}, nil
@@ -77,12 +93,14 @@ func readScript(name string, p program) (*dsl.Script, dsl.Findings, error) {
 }
 
 func validFormat(given string, known ...dsl.Format) error {
+	var names []string
 	for _, f := range known {
 		if dsl.Format(given) == f {
 			return nil
 		}
+		names = append(names, string(f))
 	}
-	return usagef("unknown format %q: it is one of %v", given, known)
+	return usagef("unknown format %q: it is one of %s", given, strings.Join(names, ", "))
 }
 
 func planCommand(_ context.Context, p program, args []string) (int, error) {
@@ -99,12 +117,18 @@ func planCommand(_ context.Context, p program, args []string) (int, error) {
 	if len(positional) == 0 {
 		return orchestrator.CodeUsage, usagef("No config provided")
 	}
+	if err := tooMany(positional, 1); err != nil {
+		return orchestrator.CodeUsage, err
+	}
 	if *nodes < 0 {
 		return orchestrator.CodeUsage, usagef("-nodes cannot be negative")
 	}
 	config, err := orchestrator.ReadConfig(positional[0], p.getenv)
 	if err != nil {
 		return orchestrator.CodeUsage, err //nolint:wrapcheck // says it all
+	}
+	for _, w := range config.Warnings {
+		_, _ = fmt.Fprintln(p.stderr, "warning:", w)
 	}
 	plan, code, err := p.compile(orchestrator.CompileOptions{Config: &config, Nodes: *nodes}, dsl.AsText)
 	if plan == nil {
@@ -128,7 +152,7 @@ func planCommand(_ context.Context, p program, args []string) (int, error) {
 // compile reads the script from standard input and makes a plan of it. Findings go to standard error; without a plan, code is the exit
 // code.
 func (p program) compile(options orchestrator.CompileOptions, format dsl.Format) (plan *orchestrator.Plan, code int, err error) {
-	script, found, err := readScript("stdin", p)
+	script, found, err := p.readStdin()
 	if err != nil {
 		return nil, orchestrator.CodeUsage, err
 	}

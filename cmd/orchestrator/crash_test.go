@@ -20,11 +20,11 @@ import (
 	"provingground/orchestrator/simnet"
 )
 
-func freePort(t *testing.T) uint16 {
-	t.Helper()
+func freePort(tb testing.TB) uint16 {
+	tb.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	defer listener.Close()
 	return uint16(listener.Addr().(*net.TCPAddr).Port)
@@ -170,7 +170,7 @@ func countAll(t *testing.T, path string) int {
 // TestKilledAfterEveryRecordLine kills the orchestrator after each line of its record, one by one, and lets stop or resume go on from
 // there. Whatever the line: stop leaves nothing running, and resume ends as the uninterrupted run without repeating anything.
 func TestKilledAfterEveryRecordLine(t *testing.T) {
-	n := newNetwork(t, nil)
+	n := newNetwork(t, t.TempDir(), usualScale, nil)
 	want, schedules, lines := n.uninterrupted(t)
 	for line := 1; line < lines; line++ { // the last line is the end itself
 		r := n.newCrashRun(fmt.Sprintf("a%d", line), 1+line%19)
@@ -199,7 +199,7 @@ func TestKilledAfterEveryRecordLine(t *testing.T) {
 // TestKilledOnOlderDaemons does the same with daemons that choose the handles themselves. A request that was cut off there may have left
 // load without a known handle; that is reported, and never doubled.
 func TestKilledOnOlderDaemons(t *testing.T) {
-	n := newNetwork(t, func(o *simnet.Options) { o.Old = o.Nodes })
+	n := newNetwork(t, t.TempDir(), usualScale, func(o *simnet.Options) { o.Old = o.Nodes })
 	_, schedules, lines := n.uninterrupted(t)
 	step := max(1, lines/(2*rounds(t)))
 	for line := 1 + rand.IntN(step); line < lines; line += step {
@@ -247,7 +247,7 @@ func (r crashRun) mustResume(t *testing.T, line int) string {
 // TestRandomSignals sends SIGINT, SIGTERM or SIGKILL at random moments. After the clean-up, or after stop where there was none, nothing
 // runs.
 func TestRandomSignals(t *testing.T) {
-	n := newNetwork(t, nil)
+	n := newNetwork(t, t.TempDir(), usualScale, nil)
 	for round := range rounds(t) {
 		r := n.newCrashRun(fmt.Sprintf("s%d", round), round%20)
 		cmd, log := r.start(t, r.out, "-seed", strconv.Itoa(round), n.config)

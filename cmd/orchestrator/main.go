@@ -13,10 +13,12 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/debug"
 	"slices"
 	"strings"
 
 	"provingground/cmd/internal/boot"
+	"provingground/dsl"
 	"provingground/orchestrator"
 )
 
@@ -45,6 +47,9 @@ type command struct {
 	run     func(ctx context.Context, p program, args []string) (code int, err error)
 }
 
+// line is how the command is called.
+func (c command) line() string { return strings.TrimRight("orchestrator "+c.name+" "+c.usage, " ") }
+
 func commands() []command {
 	return []command{
 		{"run", "[flags] config.json < a.script", "run a script; also without the word run", runCommand},
@@ -65,40 +70,80 @@ func (e *usageError) Unwrap() error { return e.err }
 
 func usagef(format string, args ...any) error { return &usageError{fmt.Errorf(format, args...)} }
 
-func (p program) run(ctx context.Context) int {
-	name, args := "run", p.args
-	switch {
-	case len(args) > 0 && slices.Contains([]string{"-h", "-help", "--help", "help"}, args[0]):
-		p.help(p.stdout)
-		return orchestrator.CodeOK
-	case len(args) > 0 && slices.ContainsFunc(commands(), func(c command) bool { return c.name == args[0] }):
-		name, args = args[0], args[1:]
-	case len(args) == 0:
-		p.help(p.stderr)
-		_, _ = fmt.Fprintln(p.stderr, "\nNo config provided")
+// findCommand returns the sub-command of that name, and whether there is one.
+func findCommand(name string) (command, bool) {
+	all := commands()
+	i := slices.IndexFunc(all, func(c command) bool { return c.name == name })
+	if i < 0 {
+		return command{}, false
+	}
+	return all[i], true
+}
+
+// misspelt suggests the command that somebody may have meant by what is no file either; "" when there is none.
+func misspelt(argument string) string {
+	if _, err := os.Stat(argument); err == nil {
+		return ""
+	}
+	var names []string
+	for _, c := range commands() {
+		names = append(names, c.name)
+	}
+	return dsl.Suggest(argument, names)
+}
+
+func (p program) run(ctx context.Context) (code int) {
+	defer func() {
+		if cause := recover(); cause != nil { // Go's own exit code for this is 2, which says that the script is wrong
+			_, _ = fmt.Fprintf(p.stderr, "orchestrator: error inside the program: %v\n%s", cause, debug.Stack())
+			code = orchestrator.CodeInternal
+		}
+	}()
+	args := p.args
+	if len(args) == 0 {
+		_, _ = fmt.Fprint(p.stderr, "No config provided\nusage: orchestrator config.json < a.script\norchestrator -help lists the other commands\n")
 		return orchestrator.CodeUsage
 	}
-	i := slices.IndexFunc(commands(), func(c command) bool { return c.name == name })
-	c := commands()[i]
+	if slices.Contains([]string{"-h", "-help", "--help", "help"}, args[0]) {
+		if len(args) == 1 {
+			p.help(p.stdout)
+			return orchestrator.CodeOK
+		}
+		args = []string{args[1], "-help"}
+	}
+	c, named := findCommand(args[0])
+	if named {
+		args = args[1:]
+	} else { // it may be left out
+		c, _ = findCommand("run")
+		if hint := misspelt(args[0]); hint != "" {
+			_, _ = fmt.Fprintf(p.stderr, "orchestrator: there is neither a command nor a configuration file %q: %s\norchestrator -help lists the commands\n",
+				args[0], hint)
+			return orchestrator.CodeUsage
+		}
+	}
 	code, err := c.run(ctx, p, args)
 	var usage *usageError
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		return orchestrator.CodeOK
 	case errors.As(err, &usage):
-		_, _ = fmt.Fprintf(p.stderr, "orchestrator %s: %v\nusage: orchestrator %s %s\n", c.name, err, c.name, c.usage)
+		_, _ = fmt.Fprintf(p.stderr, "orchestrator %s: %v\nusage: %s\n", c.name, err, c.line())
 		return orchestrator.CodeUsage
 	case err != nil:
 		_, _ = fmt.Fprintf(p.stderr, "orchestrator %s: %v\n", c.name, err)
+		if code == orchestrator.CodeOK { // what was to be done is done, and yet something failed: standard output, a file at its closing
+			return orchestrator.CodeStep
+		}
 	}
 	return code
 }
 
 func (p program) help(w io.Writer) {
 	_, _ = fmt.Fprint(w, "orchestrator runs experiment scripts against a Mina test network.\n\n"+
-		"  orchestrator config.json < a.script | tee run.out\n\nCommands:\n")
+		"  orchestrator config.json < a.script | tee run.out\n\nCommands (orchestrator help COMMAND lists the flags of one):\n")
 	for _, c := range commands() {
-		_, _ = fmt.Fprintf(w, "  %-8s %s\n           orchestrator %s %s\n", c.name, c.summary, c.name, c.usage)
+		_, _ = fmt.Fprintf(w, "  %-8s %s\n           %s\n", c.name, c.summary, c.line())
 	}
 	_, _ = fmt.Fprint(w, `
 Exit codes: 0 everything ran; 1 usage or configuration; 2 the script is wrong, nothing was sent; 3 a step failed;
@@ -137,26 +182,38 @@ func (p program) parse(set *flag.FlagSet, args []string) ([]string, error) {
 func (p program) usage(set *flag.FlagSet) {
 	for _, c := range commands() {
 		if set.Name() == c.name {
-			_, _ = fmt.Fprintf(p.stdout, "orchestrator %s %s\n%s\n", c.name, c.usage, c.summary)
+			_, _ = fmt.Fprintf(p.stdout, "%s\n%s\n", c.line(), c.summary)
 		}
 	}
 	set.SetOutput(p.stdout)
 	set.PrintDefaults()
 }
 
-func versionCommand(_ context.Context, p program, _ []string) (int, error) {
-	_, err := fmt.Fprintln(p.stdout, "orchestrator", boot.Version())
+// tooMany refuses arguments that nobody asked for.
+func tooMany(positional []string, most int) error {
+	if len(positional) <= most {
+		return nil
+	}
+	return usagef("one argument too many: %q", positional[most])
+}
+
+func versionCommand(_ context.Context, p program, args []string) (int, error) {
+	positional, err := p.parse(p.flags("version"), args)
+	if err := errors.Join(err, tooMany(positional, 0)); err != nil {
+		return orchestrator.CodeUsage, err
+	}
+	_, err = fmt.Fprintln(p.stdout, "orchestrator", boot.Version())
 	return orchestrator.CodeOK, err //nolint:wrapcheck // says that standard output failed
 }
 
 func explainCommand(_ context.Context, p program, args []string) (int, error) {
-	set := p.flags("explain")
-	names, err := p.parse(set, args)
-	if err != nil {
+	names, err := p.parse(p.flags("explain"), args)
+	if err := errors.Join(err, tooMany(names, 1)); err != nil {
 		return orchestrator.CodeUsage, err
 	}
-	if err := orchestrator.Explain(p.stdout, strings.Join(names, " ")); err != nil {
+	err = orchestrator.Explain(p.stdout, strings.Join(names, ""))
+	if errors.Is(err, orchestrator.ErrUnknownAction) {
 		return orchestrator.CodeUsage, err //nolint:wrapcheck // says it all
 	}
-	return orchestrator.CodeOK, nil
+	return orchestrator.CodeOK, err //nolint:wrapcheck // says that standard output failed
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"syscall"
 	"testing"
@@ -21,8 +20,9 @@ import (
 
 // The test binary plays the programs that the tests start: itself as the orchestrator, and the stand-ins of simnet.
 const (
-	playEnv = "PROVINGGROUND_TEST_PLAY"    // "orchestrator": be the command
-	killEnv = "PROVINGGROUND_TEST_KILL_AT" // after so many lines of the record, kill yourself
+	playEnv  = "PROVINGGROUND_TEST_PLAY"     // "orchestrator": be the command
+	killEnv  = "PROVINGGROUND_TEST_KILL_AT"  // after so many lines of the record, kill yourself
+	panicEnv = "PROVINGGROUND_TEST_PANIC_AT" // after so many lines of the record, panic
 )
 
 func TestMain(m *testing.M) {
@@ -37,12 +37,15 @@ func TestMain(m *testing.M) {
 
 func playOrchestrator() int {
 	p := program{args: os.Args[1:], stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, getenv: os.LookupEnv}
-	if at, err := strconv.Atoi(os.Getenv(killEnv)); err == nil {
-		p.afterLine = func(lines int) {
-			if lines == at {
-				_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
-				select {} // the signal is under way
-			}
+	killAt, _ := strconv.Atoi(os.Getenv(killEnv))
+	panicAt, _ := strconv.Atoi(os.Getenv(panicEnv))
+	p.afterLine = func(lines int) {
+		switch lines {
+		case killAt:
+			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			select {} // the signal is under way
+		case panicAt:
+			panic("a test wanted this")
 		}
 	}
 	return p.run(context.Background())
@@ -50,13 +53,36 @@ func playOrchestrator() int {
 
 func playStandIn(name, socket string, args []string) int {
 	call := standin.Call{
-		Args: args, Getenv: os.LookupEnv, Stdout: os.Stdout, Stderr: os.Stderr, Files: standin.Disk{}, Controls: standin.Dial(socket),
+		Args: args, Getenv: os.LookupEnv, Stdout: os.Stdout, Stderr: os.Stderr, Files: standin.Disk{}, Controls: localWallet{standin.Dial(socket)},
 		MinFee: simnet.DefaultMinFee,
 	}
 	if name == "mina" {
 		return standin.Mina(context.Background(), call)
 	}
 	return standin.Control(context.Background(), call)
+}
+
+// localWallet takes the server 127.0.0.1 for the network's first node, as it does a bare port. Generated scripts name wallets so, and no
+// simulated node has that address.
+type localWallet struct{ standin.Controls }
+
+func (w localWallet) host(host string) string {
+	if host == "127.0.0.1" {
+		return ""
+	}
+	return host
+}
+
+func (w localWallet) Balance(ctx context.Context, host string, key mina.PublicKey) (mina.Nanomina, error) {
+	return w.Controls.Balance(ctx, w.host(host), key)
+}
+
+func (w localWallet) Unlock(ctx context.Context, host string, key mina.PublicKey, password string) error {
+	return w.Controls.Unlock(ctx, w.host(host), key, password)
+}
+
+func (w localWallet) SendPayment(ctx context.Context, host string, sender, receiver mina.PublicKey, amount, fee mina.Nanomina, memo string) error {
+	return w.Controls.SendPayment(ctx, w.host(host), sender, receiver, amount, fee, memo)
 }
 
 // network is a simulated network on TCP, and the directory with all that a caller of the command needs.
@@ -67,62 +93,79 @@ type network struct {
 	older  int // how many of the nodes are older daemons: the last ones
 }
 
-// newNetwork starts a network of 6 nodes, 2 of them producers, at 50 minutes of network time a second.
-func newNetwork(t *testing.T, change func(*simnet.Options)) *network {
-	t.Helper()
-	const scale = 3000
-	path := filepath.Join(t.TempDir(), "sim")
+// usualScale is how fast network time runs where a test does not care: 50 minutes a second.
+const usualScale = 3000
+
+// newNetwork starts a network of 6 nodes, 2 of them producers, with its directory at path; change changes that.
+func newNetwork(tb testing.TB, path string, scale float64, change func(*simnet.Options)) *network {
+	tb.Helper()
 	dir, err := workdir.New(path, 20, "", 3)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	genesis := time.Now().Add(-time.Second).UTC().Truncate(time.Millisecond)
 	scaled, err := clock.Scaled(genesis, scale)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	options := simnet.Options{
 		Nodes: 6, Producers: 2, Clock: scaled, Genesis: genesis, Seed: 3, ITNKeys: dir.ITNKeys(), KeepJournal: true,
-		Port: freePort(t), ListPort: freePort(t), Accounts: dir.Accounts(mina.Nanomina(50_000_000_000_000_000)),
+		Accounts: dir.Accounts(mina.Nanomina(50_000_000_000_000_000)),
 	}
 	if change != nil {
 		change(&options)
 	}
-	sim, err := simnet.New(options)
+	sim := startNetwork(tb, options)
+	server, err := standin.Serve(tb.Context(), dir.Socket(), sim)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	if err := sim.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := sim.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	if err := sim.Listen(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	server, err := standin.Serve(t.Context(), dir.Socket(), sim)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := server.Close(); err != nil {
-			t.Error(err)
+			tb.Error(err)
 		}
 	})
 	executable, err := os.Executable()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if err := dir.Write(workdir.Network{
 		Executable: executable, OnlineURL: sim.OnlineURL(), Slot: sim.Slot(), Genesis: sim.Genesis(), ClockScale: scale,
 		Hosts: sim.Hosts()[:1], Submitters: sim.Submitters(),
 	}); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return &network{Network: sim, dir: path, config: dir.Config(), older: options.Old}
+}
+
+// startNetwork starts a network on free ports. A port that was free may be taken a moment later, so it tries again then.
+func startNetwork(tb testing.TB, options simnet.Options) *simnet.Network {
+	tb.Helper()
+	for tries := 5; ; tries-- {
+		options.Port, options.ListPort = freePort(tb), freePort(tb)
+		sim, err := simnet.New(options)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		if err := sim.Start(tb.Context()); err != nil {
+			tb.Fatal(err)
+		}
+		err = sim.Listen(tb.Context())
+		if err == nil {
+			tb.Cleanup(func() {
+				if err := sim.Stop(); err != nil {
+					tb.Error(err)
+				}
+			})
+			return sim
+		}
+		if err := sim.Stop(); err != nil {
+			tb.Fatal(err)
+		}
+		if tries == 0 || !errors.Is(err, syscall.EADDRINUSE) {
+			tb.Fatal(err)
+		}
+	}
 }
 
 // command returns the command, to be run in the network's directory.

@@ -75,11 +75,11 @@ func (p *progress) status() string {
 	}
 	text := fmt.Sprintf("%s  step %d", elapsed, p.step)
 	if p.of > 0 {
-		text += fmt.Sprintf(" of 0..%d", p.of-1)
+		text += fmt.Sprintf(" (%d of %d)", p.step+1, p.of)
 	}
 	text += "  " + p.action
 	if !p.until.IsZero() {
-		text += fmt.Sprintf(", %s more", max(0, p.until.Sub(p.clock.Now())).Truncate(time.Second))
+		text += fmt.Sprintf(", %s of network time more", max(0, p.until.Sub(p.clock.Now())).Truncate(time.Second))
 	}
 	return text
 }

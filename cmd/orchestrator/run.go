@@ -4,6 +4,7 @@ import (
 	"context"
 	crypto "crypto/rand"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -13,7 +14,9 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
+	"unicode"
 
 	"go.uber.org/zap"
 
@@ -41,11 +44,23 @@ type runFlags struct {
 
 func (f *runFlags) define(set *flag.FlagSet) {
 	set.StringVar(&f.format, "format", "text", "how to show findings about the script: text, json or github")
-	set.DurationVar(&f.timeout, "timeout", 0, "end the run after this `time`, clean up, exit 3")
+	set.Func("timeout", "end the run after this `time` (90s, 30m, 2h), clean up, exit 3", duration(&f.timeout))
 	set.StringVar(&f.record, "record", "", "write the record to this `file` (default run-TIME.record beside the log file)")
 	set.BoolVar(&f.concurrent, "concurrent", false, "run although another run on this network is under way on this machine")
 	set.BoolVar(&f.quiet, "quiet", false, "log warnings and errors only")
 	set.BoolVar(&f.noProgress, "no-progress", false, "no progress line on a terminal")
+}
+
+// duration takes a flag's time, above 0.
+func duration(into *time.Duration) func(string) error {
+	return func(text string) error {
+		d, err := time.ParseDuration(text)
+		if err != nil || d <= 0 {
+			return errors.New("write a time above 0, such as 90s, 30m or 2h")
+		}
+		*into = d
+		return nil
+	}
 }
 
 func runCommand(ctx context.Context, p program, args []string) (int, error) {
@@ -60,6 +75,10 @@ func runCommand(ctx context.Context, p program, args []string) (int, error) {
 	}
 	if len(positional) == 0 {
 		return orchestrator.CodeUsage, usagef("No config provided")
+	}
+	if len(positional) > 1 { // the tool that people have today ignores them
+		_, _ = fmt.Fprintf(p.stderr, "orchestrator: what stands behind the configuration is ignored: %q (a script comes on standard input: < a.script)\n",
+			positional[1:])
 	}
 	return p.start(ctx, f, positional[0], "")
 }
@@ -109,7 +128,7 @@ func (p program) start(ctx context.Context, f runFlags, configPath, recordedPath
 			return orchestrator.CodeUsage, fmt.Errorf("%s is the record of a run that came to its end: there is nothing to continue", recordedPath)
 		}
 	}
-	s, err := p.open(config, f, configPath)
+	s, err := p.open(ctx, config, f, configPath)
 	if err != nil {
 		return orchestrator.CodeUsage, err
 	}
@@ -133,9 +152,6 @@ func (p program) start(ctx context.Context, f runFlags, configPath, recordedPath
 		Version: boot.Version(), Seed: seed, RecordPath: path, Progress: s.progress, Resume: recorded,
 	}
 	s.log.Info("the run is recorded", zap.String("file", path))
-	for _, w := range config.Warnings {
-		s.log.Warn(w)
-	}
 	var run *orchestrator.Run
 	if f.stream {
 		run = orchestrator.NewStreamRun(dsl.NewStream("stdin", p.stdin), config, s.world, writer, options)
@@ -149,12 +165,12 @@ func (p program) start(ctx context.Context, f runFlags, configPath, recordedPath
 	}
 	ctx, stop := boot.Signals(ctx, func(s os.Signal) error { return &orchestrator.Interrupted{Signal: s} }, func(sig os.Signal) {
 		s.progress.Close()
-		p.leave(run.MayRemain(), path, configPath, sig)
+		p.leave(sig, func(text io.Writer) { writeRemains(text, run.MayRemain(), path, configPath) })
 	})
 	defer stop()
 	result := run.Do(ctx)
 	s.progress.Close()
-	p.report(result, path, configPath)
+	p.report(result, path, configPath, dsl.Format(f.format))
 	return result.Code, nil
 }
 
@@ -180,24 +196,40 @@ func plainFile(path string) bool {
 
 func readRecorded(path string) (*orchestrator.Recorded, error) {
 	recorded, err := orchestrator.ReadRecord(path)
-	if err != nil {
-		return nil, err //nolint:wrapcheck // says it all
+	if errors.Is(err, record.ErrNoRecord) {
+		return nil, fmt.Errorf("%w: if a redirection emptied it, the run's record file holds the same lines", err)
 	}
-	return recorded, nil
+	return recorded, err //nolint:wrapcheck // says it all
 }
 
-// report says on standard error how the run ended.
-func (p program) report(result orchestrator.Result, recordPath, configPath string) {
+// endLine makes the record, whose whole lines take so many bytes, end with a whole line: a last one that lacks its newline only gets it,
+// one that was cut off is taken off.
+func endLine(file *os.File, path string, whole int64) error {
+	info, err := file.Stat()
+	if err != nil || !info.Mode().IsRegular() || info.Size() == whole {
+		return err //nolint:wrapcheck // names operation and path
+	}
+	text, err := os.ReadFile(path) //nolint:gosec // the caller's own argument
+	if err != nil {
+		return err //nolint:wrapcheck // names operation and path
+	}
+	if json.Valid(text[whole:]) {
+		_, err = file.WriteString("\n")
+	} else {
+		err = file.Truncate(whole)
+	}
+	return err //nolint:wrapcheck // names operation and path
+}
+
+// report says on standard error how the run ended. What has a place in the script is shown as findings are.
+func (p program) report(result orchestrator.Result, recordPath, configPath string, format dsl.Format) {
 	var text strings.Builder
-	if result.Err != nil {
-		var at orchestrator.Placed
-		if errors.As(result.Err, &at) {
-			var found strings.Builder
-			if err := (dsl.Findings{at.Finding()}).Write(&found, dsl.AsText); err == nil {
-				text.WriteString(found.String())
-			}
+	for _, err := range single(result.Err) {
+		var shown strings.Builder
+		if found := findings(err); len(found) > 0 && found.Write(&shown, format) == nil {
+			text.WriteString(shown.String())
 		} else {
-			fmt.Fprintf(&text, "%v\n", result.Err)
+			fmt.Fprintf(&text, "%v\n", err)
 		}
 	}
 	for _, u := range result.Undone {
@@ -205,6 +237,39 @@ func (p program) report(result orchestrator.Result, recordPath, configPath strin
 	}
 	writeRemains(&text, result.Remains, recordPath, configPath)
 	_, _ = fmt.Fprint(p.stderr, redact.Text(text.String()))
+}
+
+// findings returns what is in an error about a place in the script.
+func findings(err error) dsl.Findings {
+	var failed orchestrator.Placed
+	var wrong orchestrator.Wrong
+	var broken dsl.Finding
+	switch {
+	case errors.As(err, &failed):
+		return dsl.Findings{failed.Finding()}
+	case errors.As(err, &wrong):
+		return wrong.Findings()
+	case errors.As(err, &broken):
+		return dsl.Findings{broken}
+	default:
+		return nil
+	}
+}
+
+// single returns the errors that a joined error consists of; none for nil.
+func single(err error) []error {
+	joined, ok := err.(interface{ Unwrap() []error }) // this very error, not one that it wraps
+	switch {
+	case err == nil:
+		return nil
+	case !ok:
+		return []error{err}
+	}
+	var all []error
+	for _, e := range joined.Unwrap() {
+		all = append(all, single(e)...)
+	}
+	return all
 }
 
 func writeRemains(text io.Writer, remains []orchestrator.Remaining, recordPath, configPath string) {
@@ -215,15 +280,30 @@ func writeRemains(text io.Writer, remains []orchestrator.Remaining, recordPath, 
 	for _, r := range remains {
 		_, _ = fmt.Fprintf(text, "  %s\n", r)
 	}
-	_, _ = fmt.Fprintf(text, "to undo it: orchestrator stop %s %s\n", recordPath, configPath)
+	_, _ = fmt.Fprintf(text, "to undo it: %s\n", stopLine(recordPath, configPath))
 }
 
-// leave ends the process at a second signal, and says what may still be running.
-func (p program) leave(remains []orchestrator.Remaining, recordPath, configPath string, s os.Signal) {
+// stopLine is the command that undoes a run.
+func stopLine(recordPath, configPath string) string {
+	return fmt.Sprintf("orchestrator stop %s %s", word(recordPath), word(configPath))
+}
+
+// word makes one word of the shell of a path.
+func word(path string) string {
+	plain := func(r rune) bool {
+		return r == '/' || r == '.' || r == '_' || r == '-' || r == '+' || r == ':' || unicode.In(r, unicode.L, unicode.N)
+	}
+	if path != "" && strings.IndexFunc(path, func(r rune) bool { return !plain(r) }) < 0 {
+		return path
+	}
+	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
+}
+
+// leave ends the process at a second signal, after last words that say what may still be running.
+func (p program) leave(s os.Signal, lastWords func(io.Writer)) {
 	_, _ = fmt.Fprintln(p.stderr, "a second signal: leaving at once, without finishing the clean-up")
-	writeRemains(p.stderr, remains, recordPath, configPath)
-	signal.Reset()
-	os.Exit(128 + boot.Number(s)) //nolint:revive // the second signal means: at once
+	lastWords(p.stderr)
+	os.Exit(128 + boot.Number(s)) //nolint:forbidigo // the second signal means: at once
 }
 
 // session is what a run, a stop or a resume has open.
@@ -238,7 +318,7 @@ type session struct {
 }
 
 // open makes the world of a real run: clock, log, lock, nodes.
-func (p program) open(config orchestrator.Config, f runFlags, configPath string) (*session, error) {
+func (p program) open(ctx context.Context, config orchestrator.Config, f runFlags, configPath string) (*session, error) {
 	clock, err := config.Clock()
 	if err != nil {
 		return nil, err //nolint:wrapcheck // says it all
@@ -253,7 +333,7 @@ func (p program) open(config orchestrator.Config, f runFlags, configPath string)
 	s.recordMask.Add(config.Key)
 	var online orchestrator.Online
 	if config.AWS != nil {
-		online, err = p.submissions(*config.AWS, s)
+		online, err = p.submissions(ctx, *config.AWS, s)
 	} else {
 		online, err = uptime.NewOnlineList(config.OnlineURL, nil, config.RequestTimeout)
 	}
@@ -266,6 +346,7 @@ func (p program) open(config orchestrator.Config, f runFlags, configPath string)
 			return nil, err //nolint:wrapcheck // says it all
 		}
 	}
+	signal.Ignore(syscall.SIGPIPE) // nobody may be reading the log, and that is no reason to end
 	s.progress = newProgress(p.stderr, clock, f.noProgress || f.quiet)
 	s.console = secrets.Writer(s.progress.console)
 	level := config.LogLevel
@@ -274,6 +355,9 @@ func (p program) open(config orchestrator.Config, f runFlags, configPath string)
 	}
 	if s.log, err = boot.NewLog(s.progress.console, level, config.LogFile, secrets.Text, s.progress.console.Terminal()); err != nil {
 		return nil, errors.Join(err, s.close())
+	}
+	for _, w := range config.Warnings {
+		s.log.Warn(w)
 	}
 	transport := itn.NewTransport()
 	s.transport = transport
@@ -290,9 +374,9 @@ func (p program) open(config orchestrator.Config, f runFlags, configPath string)
 }
 
 // submissions lists the nodes by their submissions in S3.
-func (p program) submissions(config orchestrator.AWS, s *session) (orchestrator.Online, error) {
+func (p program) submissions(ctx context.Context, config orchestrator.AWS, s *session) (orchestrator.Online, error) {
 	file, _ := p.getenv("AWS_CREDENTIALS_FILE")
-	store, err := uptime.LoadS3(context.Background(), config.Region, file)
+	store, err := uptime.LoadS3(ctx, config.Region, file)
 	if err != nil {
 		return nil, err //nolint:wrapcheck // says it all
 	}
@@ -330,7 +414,8 @@ func stopCommand(ctx context.Context, p program, args []string) (code int, err e
 	var f runFlags
 	set := p.flags("stop")
 	set.BoolVar(&f.concurrent, "concurrent", false, "stop although another run on this network is under way on this machine")
-	timeout := set.Duration("timeout", 5*time.Minute, "how long to try")
+	timeout := 5 * time.Minute
+	set.Func("timeout", "how long to try, as a `time` (90s, 30m, 2h; default 5m)", duration(&timeout))
 	positional, err := p.parse(set, args)
 	if err != nil {
 		return orchestrator.CodeUsage, err
@@ -351,7 +436,7 @@ func stopCommand(ctx context.Context, p program, args []string) (code int, err e
 		return orchestrator.CodeUsage, fmt.Errorf("cannot undo %s: %w", recordPath, err)
 	}
 	f.noProgress = true
-	s, err := p.open(config, f, configPath)
+	s, err := p.open(ctx, config, f, configPath)
 	if err != nil {
 		return orchestrator.CodeUsage, err
 	}
@@ -362,10 +447,8 @@ func stopCommand(ctx context.Context, p program, args []string) (code int, err e
 		s.log.Warn("what is undone cannot be added to the record", zap.Error(err))
 	} else {
 		defer func() { err = errors.Join(err, file.Close()) }()
-		if info, err := file.Stat(); err == nil && info.Mode().IsRegular() {
-			if err := file.Truncate(recorded.Whole); err != nil { // a line that was cut off
-				return orchestrator.CodeStep, fmt.Errorf("take the torn line off the record: %w", err)
-			}
+		if err := endLine(file, recordPath, recorded.Whole); err != nil {
+			return orchestrator.CodeStep, err
 		}
 	}
 	var sink record.File
@@ -373,15 +456,15 @@ func stopCommand(ctx context.Context, p program, args []string) (code int, err e
 		sink = file
 	}
 	ctx, stop := boot.Signals(ctx, func(s os.Signal) error { return &orchestrator.Interrupted{Signal: s} }, func(sig os.Signal) {
-		p.leave(nil, recordPath, configPath, sig)
+		p.leave(sig, func(text io.Writer) { _, _ = fmt.Fprintf(text, "to go on: %s\n", stopLine(recordPath, configPath)) })
 	})
 	defer stop()
-	ctx, cancel := context.WithTimeoutCause(ctx, *timeout, fmt.Errorf("not done within %s (-timeout)", *timeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("not done within %s (-timeout)", timeout))
 	defer cancel()
 	result := orchestrator.Stop(ctx, recorded, config, s.world, record.NewWriter(p.stdout, sink, s.recordMask.Text, nil), orchestrator.Options{Version: boot.Version()})
 	if result.Err == nil && len(result.Undone) == 0 {
 		_, _ = fmt.Fprintln(p.stderr, "there was nothing to undo")
 	}
-	p.report(result, recordPath, configPath)
+	p.report(result, recordPath, configPath, dsl.AsText)
 	return result.Code, nil
 }

@@ -20,6 +20,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -123,9 +124,17 @@ func parseSettings(args []string, output io.Writer) (settings, error) {
 	set.IntVar(&o.MaxLogs, "max-logs", 500, "entries that a node's internal log holds")
 	set.IntVar(&o.BlockCapacity, "block-capacity", 128, "commands that a block holds")
 	set.IntVar(&s.accounts, "keys", 10, "number of key files of rich accounts")
+	extra := map[mina.PublicKey]mina.Nanomina{}
+	set.Func("account", "one more rich account, of a `public key` whose private key is only in the nodes' wallets; may be repeated", func(text string) error {
+		key, err := mina.ParsePublicKey(text)
+		if err == nil {
+			extra[key] = accountBalance
+		}
+		return err //nolint:wrapcheck // the flag package says which flag
+	})
 	passwordEnv := set.String("password-env", "", "`variable` with the password of the key files and wallets (default: the empty password)")
 	if err := set.Parse(args); err != nil {
-		return s, err //nolint:wrapcheck // the flag package has printed it
+		return s, err
 	}
 	var errs []error
 	fail := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
@@ -148,7 +157,7 @@ func parseSettings(args []string, output io.Writer) (settings, error) {
 			fail("-%s %d is no port", name, value)
 		}
 	}
-	o.Port, o.ListPort = uint16(*port), uint16(*listPort) //nolint:gosec // checked
+	o.Port, o.ListPort = uint16(*port), uint16(*listPort)
 	if s.accounts < 1 || s.accounts > 100 {
 		fail("-keys %d: give 1 to 100", s.accounts)
 	}
@@ -167,6 +176,7 @@ func parseSettings(args []string, output io.Writer) (settings, error) {
 		errs = append(errs, fmt.Errorf("-clock-scale: %w", err))
 		o.Clock = clock.Wall()
 	}
+	o.Accounts = extra
 	tried := *o
 	tried.ITNKeys = []ed25519.PublicKey{make(ed25519.PublicKey, ed25519.PublicKeySize)} // the real ones are made with the directory
 	if err := tried.Check(); err != nil {
@@ -182,8 +192,14 @@ const accountBalance mina.Nanomina = 50_000_000_000_000_000
 func simulate(ctx context.Context, s settings, out io.Writer) (err error) {
 	dir, err := workdir.New(s.dir, s.accounts, s.password, s.options.Seed)
 	if err != nil {
-		return err //nolint:wrapcheck // says it all
+		return err
 	}
+	ready := false
+	defer func() {
+		if !ready {
+			err = errors.Join(err, dir.Discard())
+		}
+	}()
 	journal, err := os.OpenFile(dir.Journal(), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644) //nolint:gosec // holds no secret
 	if err != nil {
 		return fmt.Errorf("opening the journal: %w", err)
@@ -194,38 +210,40 @@ func simulate(ctx context.Context, s settings, out io.Writer) (err error) {
 		return fmt.Errorf("finding this program, which the stand-ins call: %w", err)
 	}
 	options := s.options
-	options.ITNKeys, options.Accounts, options.WalletPassword = dir.ITNKeys(), dir.Accounts(accountBalance), s.password
+	options.ITNKeys, options.WalletPassword = dir.ITNKeys(), s.password
+	maps.Copy(options.Accounts, dir.Accounts(accountBalance))
 	options.Journal = journal
 	log, err := boot.NewLog(os.Stderr, "info", "", redact.Text, false)
 	if err != nil {
-		return err //nolint:wrapcheck // says it all
+		return err
 	}
 	options.Logger = log.Logger
 	network, err := simnet.New(options)
 	if err != nil {
-		return err //nolint:wrapcheck // says it all
+		return err
 	}
 	if err := network.Start(ctx); err != nil {
-		return err //nolint:wrapcheck // says it all
+		return err
 	}
 	defer func() { err = errors.Join(err, network.Stop()) }()
 	if err := network.Listen(ctx); err != nil {
-		return err //nolint:wrapcheck // says it all
+		return err
 	}
 	control, err := standin.Serve(ctx, dir.Socket(), network)
 	if err != nil {
-		return err //nolint:wrapcheck // says it all
+		return err
 	}
 	defer func() { err = errors.Join(err, control.Close()) }()
 	if err := dir.Write(workdir.Network{
 		Executable: executable, OnlineURL: network.OnlineURL(), Slot: network.Slot(), Genesis: network.Genesis(), ClockScale: s.scale,
 		Hosts: network.Hosts()[:min(5, len(network.Hosts()))], Submitters: network.Submitters(),
 	}); err != nil {
-		return err //nolint:wrapcheck // says it all
+		return err
 	}
 	if err := announce(out, s, dir, network); err != nil {
 		return fmt.Errorf("saying where everything is: %w", err)
 	}
+	ready = true
 	<-ctx.Done()
 	return nil
 }
@@ -245,5 +263,5 @@ func announce(out io.Writer, s settings, dir *workdir.Dir, network *simnet.Netwo
 	}
 	_, _ = fmt.Fprintf(w, "online list %s\nconfiguration %s\njournal %s\nkeys %s\nseed %d\nready\n",
 		network.OnlineURL(), dir.Config(), dir.Journal(), filepath.Join(filepath.Dir(dir.Config()), "private-keys"), s.options.Seed)
-	return w.Flush() //nolint:wrapcheck // wrapped by the caller
+	return w.Flush()
 }

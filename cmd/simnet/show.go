@@ -19,16 +19,14 @@ func show(path string, out io.Writer) (err error) {
 	defer func() { err = errors.Join(err, file.Close()) }()
 	history, err := simnet.ReadHistory(file)
 	if err != nil {
-		return err //nolint:wrapcheck // says it all
+		return err
 	}
-	var produced, orphaned, sent, rejected, restarted, funded int
+	var produced, sent, rejected, restarted, funded int
 	byMemo := map[string]bool{}
 	for _, entry := range history {
 		switch fact := entry.Fact.(type) {
 		case simnet.BlockProduced:
 			produced++
-		case simnet.BlockOrphaned:
-			orphaned++
 		case simnet.CommandSent:
 			sent++
 			byMemo[fact.Memo] = false
@@ -47,12 +45,13 @@ func show(path string, out io.Writer) (err error) {
 			included++
 		}
 	}
+	chain := history.Chain()
 	schedules, unstopped := history.Schedules(), history.Unstopped()
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	row := func(name, format string, values ...any) {
 		_, _ = fmt.Fprintf(table, "  %s\t%s\n", name, fmt.Sprintf(format, values...))
 	}
-	row("blocks", "%d produced, %d on the chain, %d orphaned", produced, len(history.Chain()), orphaned)
+	row("blocks", "%d produced, %d on the chain, %d orphaned", produced, len(chain), produced-len(chain))
 	row("commands", "%d sent, %d memos of them on the chain, %d not taken by a pool", sent, included, rejected)
 	row("accounts", "%d came to be", funded)
 	row("schedules", "%d accepted, %d run and were not told to stop", len(schedules), len(unstopped))

@@ -16,8 +16,9 @@ const (
 	minRun = 40
 )
 
-// Text masks whatever in text has the shape of a base58check private key (EK and at least 40 more base58 characters) or of
-// the words behind "Signature" in an Authorization header (itn-graphql, section 2). Masking twice changes nothing more.
+// Text masks whatever in text has the shape of a base58check private key (EK and at least 40 more base58 characters, unless
+// they stand inside a public key or a state hash) or of the words behind "Signature" in an Authorization header (itn-graphql,
+// section 2). Masking twice changes nothing more.
 func Text(text string) string {
 	// Signatures first: one may contain what looks like a key.
 	text = maskRuns(text, "Signature ", headerLength, maskedSignature)
@@ -25,15 +26,26 @@ func Text(text string) string {
 }
 
 // keyLength measures the rest of a private key behind its EK; negative means that it is none.
-func keyLength(behind string) int {
-	if run := prefixLength(behind, isBase58); run >= minRun {
-		return run
+func keyLength(before, behind string) int {
+	run := prefixLength(behind, isBase58)
+	start := len(before)
+	for start > 0 && isBase58(before[start-1]) {
+		start--
 	}
-	return -1
+	if run < minRun || public(before[start:], len(before)-start+len("EK")+run) {
+		return -1
+	}
+	return run
+}
+
+// public reports whether a base58 word that begins so and has that many characters is a public key or a state hash, in which EK may stand by
+// chance (keyfiles, section 1).
+func public(beginning string, length int) bool {
+	return strings.HasPrefix(beginning, "B62") && length == 55 || strings.HasPrefix(beginning, "3N") && length == 52
 }
 
 // headerLength measures key and signature behind the word; the sequencing words that may follow are public.
-func headerLength(behind string) int {
+func headerLength(_, behind string) int {
 	key := prefixLength(behind, isBase64)
 	if key < minRun {
 		return -1
@@ -46,28 +58,27 @@ func headerLength(behind string) int {
 
 // maskRuns replaces each occurrence of prefix, with what length says belongs to it, by the mask. A negative length means
 // that the occurrence is none.
-func maskRuns(text, prefix string, length func(behind string) int, mask string) string {
+func maskRuns(text, prefix string, length func(before, behind string) int, mask string) string {
 	var masked strings.Builder
-	for {
-		start := strings.Index(text, prefix)
+	done := 0 // so much of the text is in masked
+	for at := 0; ; {
+		start := strings.Index(text[at:], prefix)
 		if start < 0 {
 			break
 		}
-		behind := start + len(prefix)
-		run := length(text[behind:])
-		if run < 0 {
-			masked.WriteString(text[:behind])
-		} else {
-			masked.WriteString(text[:start])
+		start += at
+		at = start + len(prefix)
+		if run := length(text[:start], text[at:]); run >= 0 {
+			at += run
+			masked.WriteString(text[done:start])
 			masked.WriteString(mask)
-			behind += run
+			done = at
 		}
-		text = text[behind:]
 	}
-	if masked.Len() == 0 {
+	if done == 0 {
 		return text // the common case costs no copy
 	}
-	masked.WriteString(text)
+	masked.WriteString(text[done:])
 	return masked.String()
 }
 

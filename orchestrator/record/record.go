@@ -60,9 +60,9 @@ type Writer struct {
 	lines   int   // lines so far
 	failure error // the first failure to write or flush; it stays
 
-	syncer  func() error
-	syncing sync.Mutex
-	synced  int // lines known to be on disk
+	flush    func() error // nil without a record file
+	flushing sync.Mutex
+	flushed  int // lines known to be on disk
 }
 
 // sink is one of the two places that lines are written to.
@@ -77,7 +77,7 @@ type sink struct {
 func NewWriter(out io.Writer, file File, mask func(string) string, after func(lines int)) *Writer {
 	w := &Writer{mask: mask, after: after, out: sink{to: out, doing: "write to standard output"}, file: sink{doing: "write the record file"}}
 	if file != nil {
-		w.file.to, w.syncer = file, file.Sync
+		w.file.to, w.flush = file, file.Sync
 	}
 	return w
 }
@@ -121,23 +121,23 @@ func (w *Writer) Write(lines ...Line) error {
 // and no flush is tried again after it: the system may have dropped what it could not write, and would then report success.
 func (w *Writer) Flush() error {
 	need, err := w.state()
-	if err != nil || w.syncer == nil {
+	if err != nil || w.flush == nil {
 		return err
 	}
-	w.syncing.Lock()
-	defer w.syncing.Unlock()
+	w.flushing.Lock()
+	defer w.flushing.Unlock()
 	written, err := w.state()
-	if err != nil || w.synced >= need {
+	if err != nil || w.flushed >= need {
 		return err
 	}
 	// A pipe or a terminal has no disk to flush to, and says so with EINVAL or ENOTSUP.
-	if err := w.syncer(); err != nil && !errors.Is(err, syscall.EINVAL) && !errors.Is(err, syscall.ENOTSUP) {
+	if err := w.flush(); err != nil && !errors.Is(err, syscall.EINVAL) && !errors.Is(err, syscall.ENOTSUP) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.failure = cmp.Or(w.failure, fmt.Errorf("flush the record file: %w", err))
 		return w.failure
 	}
-	w.synced = written
+	w.flushed = written
 	return nil
 }
 

@@ -1,6 +1,9 @@
 package simnet
 
-import "math/big"
+import (
+	"math/big"
+	"slices"
+)
 
 // base58 spells bytes in the alphabet of Bitcoin, without a check sum, as libp2p peer IDs are (keyfiles, section 1, has the alphabet).
 func base58(in []byte) string {
@@ -16,8 +19,6 @@ func base58(in []byte) string {
 		}
 		reversed = append(reversed, alphabet[0])
 	}
-	for i, j := 0, len(reversed)-1; i < j; i, j = i+1, j-1 {
-		reversed[i], reversed[j] = reversed[j], reversed[i]
-	}
+	slices.Reverse(reversed)
 	return string(reversed)
 }

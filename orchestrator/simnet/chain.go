@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"math"
+	"slices"
 	"time"
 
 	"provingground/internal/mina"
@@ -76,13 +77,18 @@ func branches(from, to *block) (left, joined []*block, known bool) {
 	return left, joined, true
 }
 
+// holds reports whether the command is in the block.
+func (b *block) holds(c *command) bool {
+	return slices.ContainsFunc(b.commands, func(in included) bool { return in.command == c })
+}
+
 // wins reports whether a producer wins a slot, and its draw. Each producer draws on its own with the probability 1 − ¼^stake, where the
 // stakes of all add up to 1: three of four slots are won by somebody, some by several.
 func (n *Network) wins(producer *node, slot int) (draw uint64, won bool) {
 	if slot < 1 || producer.stake == 0 {
 		return 0, false
 	}
-	draw = mix(n.opts.Seed, purposeVRF, uint64(producer.index), uint64(slot)) //nolint:gosec // not negative
+	draw = mix(n.opts.Seed, purposeVRF, uint64(producer.index), uint64(slot))
 	return mix(draw), float64(draw>>11)/(1<<53) < 1-math.Pow(0.25, producer.stake)
 }
 
@@ -184,7 +190,6 @@ const (
 	purposeKey
 	purposeUUID
 	purposeFee
-	purposeZkapp
 	purposeTrace
 	purposePeer
 	purposeDropLog
@@ -215,9 +220,9 @@ func stateHash(seed uint64, b *block) string {
 	number(seed)
 	if b.parent != nil {
 		h.Write([]byte(b.parent.hash))
-		number(uint64(b.producer.index)) //nolint:gosec // not negative
+		number(uint64(b.producer.index))
 	}
-	number(uint64(b.slot)) //nolint:gosec // not negative
+	number(uint64(b.slot))
 	for _, c := range b.commands {
 		number(c.serial)
 	}

@@ -304,6 +304,24 @@ func (w *world) conserved(t testing.TB, supply mina.Nanomina) {
 	}
 }
 
+func TestANetworkMayBeOlderThanItsSimulation(t *testing.T) {
+	inVirtualTime(t, simnet.Options{Nodes: 1, Producers: 1, Slot: time.Second, Genesis: genesis().Add(-7150*time.Second - 300*time.Millisecond)}, func(w *world) {
+		w.pass(20 * time.Second)
+		chain := w.History().Chain()
+		if len(chain) < 5 || chain[0].Slot < 7151 || chain[len(chain)-1].Slot > 7170 {
+			t.Errorf("20 slots from slot 7150 on gave the blocks %+v", chain)
+		}
+		if at := w.Genesis().Add(time.Duration(chain[0].Slot) * time.Second); !at.After(genesis()) {
+			t.Errorf("the first block is of %v, before the network began", at)
+		}
+		var won []int
+		decode(t, w.client(w.Nodes()[0]).must(slotsWon, nil), &won)
+		if won[0] < 7140 || won[len(won)-1] >= 2*7140 {
+			t.Errorf("slots won from %d to %d, want those of the second epoch", won[0], won[len(won)-1])
+		}
+	})
+}
+
 func TestOldBlocksAreLetGo(t *testing.T) {
 	inVirtualTime(t, simnet.Options{Nodes: 2, Producers: 2, Slot: time.Second}, func(w *world) {
 		w.pass(1000 * time.Second)

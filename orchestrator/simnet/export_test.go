@@ -25,6 +25,12 @@ func (n *Network) LinkedBlocks(address string) (linked int) {
 	return linked
 }
 
+// Height returns the height of a node's best tip.
+func (n *Network) Height(address string) (height int) {
+	n.do(func() { height = n.byAddress[address].tip.height })
+	return height
+}
+
 // Tip returns the state hash of a node's best tip; it is empty when it has none.
 func (n *Network) Tip(address string) (hash string) {
 	n.do(func() {

@@ -28,11 +28,11 @@ const (
 	FaultQuoteKey       FaultKind = "quote-key"       // the same, and the error's message quotes a private key of the request
 	FaultVRF            FaultKind = "vrf"             // slotsWon says that the VRF evaluation is not complete
 
-	FaultRefuse   FaultKind = "refuse"    // from the slot's begin on, or from the start, connections are refused; with Delay, for that network time
-	FaultRestart  FaultKind = "restart"   // at the slot's begin the daemon stops, and returns like any stopped one
+	FaultRefuse   FaultKind = "refuse"    // from the slot's start on, or from the start, connections are refused; with Delay, for that network time
+	FaultRestart  FaultKind = "restart"   // at the slot's start the daemon stops, and returns like any stopped one
 	FaultRedeploy FaultKind = "redeploy"  // the same, its chain thrown away
-	FaultDie      FaultKind = "die"       // at the slot's begin the daemon stops and never returns
-	FaultBusy     FaultKind = "busy"      // from the slot's begin on, for Delay of network time, schedulers miss their ticks
+	FaultDie      FaultKind = "die"       // at the slot's start the daemon stops and never returns
+	FaultBusy     FaultKind = "busy"      // from the slot's start on, for Delay of network time, schedulers miss their ticks
 	FaultDropLogs FaultKind = "drop-logs" // of the internal log, Percent of the entries are missing
 
 	FaultListEmpty     FaultKind = "list-empty"     // the online list is empty
@@ -55,7 +55,7 @@ type Fault struct {
 	Status int
 	// Percent is the share of drop-logs, 1 to 100.
 	Percent int
-	// Slot is the first slot in which the fault strikes; 0 is from the start. What strikes nodes themselves strikes once, at its begin.
+	// Slot is the first slot in which the fault strikes; 0 is from the start. What strikes nodes themselves strikes once, at its start.
 	Slot int
 	// Count is how many requests a fault of requests or of the online list strikes; 0 is all of them.
 	Count int
@@ -66,7 +66,7 @@ type faultTraits struct {
 	value    byte // what stands after "=": 'd' a duration, 's' a status, 'p' a percentage, 0 nothing
 	optional bool // the value may be left out
 	request  bool // strikes requests: takes an operation and a count
-	once     bool // strikes nodes, once, at the begin of a slot
+	once     bool // strikes nodes, once, at the start of a slot
 	list     bool // strikes the online list: takes no node
 }
 
@@ -246,7 +246,7 @@ func (f Fault) check(nodes int) error {
 	case traits.value == 'p' && (f.Percent < 1 || f.Percent > 100):
 		err = fmt.Errorf("the share %d%% is not in 1%% to 100%%", f.Percent)
 	case traits.once && f.Slot < 1 && f.Kind != FaultRefuse || f.Slot < 0:
-		err = errors.New(`it needs "@" and the slot at whose begin it strikes, at least 1`)
+		err = errors.New(`it needs "@" and the slot at whose start it strikes, at least 1`)
 	}
 	if err != nil {
 		return fmt.Errorf("fault %q: %w", f, err)
@@ -267,7 +267,7 @@ func isHost(text string, nodes int) bool {
 // operations lists the root fields that a fault may name.
 func operations() []string {
 	return []string{
-		"auth", "slotsWon", "internalLogs", opSchedulePayments, opScheduleZkappCommands, "stopScheduledTransactions", "updateGating",
+		"auth", opSlotsWon, "internalLogs", opSchedulePayments, opScheduleZkappCommands, "stopScheduledTransactions", "updateGating",
 		"flushInternalLogs", "stopDaemon", "zkAppCommandLimit", "scheduledTransactions", opCreateAccounts,
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -113,10 +114,10 @@ func TestFaultsOfRequests(t *testing.T) {
 		{"412:*/schedulePayments#1", 412, false, simnet.RequestAnswered{Operation: "schedulePayments", Outcome: simnet.OutcomeNotRun, Status: 412, Fault: "412:*/schedulePayments#1"}},
 		{"status:*/schedulePayments=502#1", 502, false, simnet.RequestAnswered{Operation: "schedulePayments", Outcome: simnet.OutcomeNotRun, Status: 502, Fault: "status:*/schedulePayments=502#1"}},
 		{"status-after:*/schedulePayments=504#1", 504, true, simnet.RequestAnswered{Operation: "schedulePayments", Sequenced: true, Outcome: simnet.OutcomeOK, Status: 504, Fault: "status-after:*/schedulePayments=504#1"}},
-		{"restart-before:*/schedulePayments#1", 412, false, simnet.RequestAnswered{Outcome: simnet.OutcomeSequencing, Status: 412}},
+		{"restart-before:*/schedulePayments#1", 412, false, simnet.RequestAnswered{Outcome: simnet.OutcomeSequencing, Status: 412, Fault: "restart-before:*/schedulePayments#1"}},
 		{"slow:*/schedulePayments=3s#1", 200, true, simnet.RequestAnswered{Operation: "schedulePayments", Sequenced: true, Outcome: simnet.OutcomeOK, Status: 200, Fault: "slow:*/schedulePayments=3s#1"}},
-		{"refuse-schedule:*#1", 200, false, simnet.RequestAnswered{Operation: "schedulePayments", Sequenced: true, Outcome: simnet.OutcomeRefused, Status: 200}},
-		{"quote-key:*#1", 200, false, simnet.RequestAnswered{Operation: "schedulePayments", Sequenced: true, Outcome: simnet.OutcomeRefused, Status: 200}},
+		{"refuse-schedule:*#1", 200, false, simnet.RequestAnswered{Operation: "schedulePayments", Sequenced: true, Outcome: simnet.OutcomeRefused, Status: 200, Fault: "refuse-schedule:*#1"}},
+		{"quote-key:*#1", 200, false, simnet.RequestAnswered{Operation: "schedulePayments", Sequenced: true, Outcome: simnet.OutcomeRefused, Status: 200, Fault: "quote-key:*#1"}},
 	} {
 		t.Run(test.faults, func(t *testing.T) {
 			senders := keys(t, 2)
@@ -171,24 +172,27 @@ func TestQuotedKeyStaysOutOfTheJournal(t *testing.T) {
 
 func TestHungRequestEndsWithItsClient(t *testing.T) {
 	faults := []simnet.Fault{{Kind: simnet.FaultHang, Operation: "auth", Count: 1}}
-	inVirtualTime(t, simnet.Options{Nodes: 1, Faults: faults}, func(w *world) {
-		ctx, cancel := context.WithCancelCause(t.Context())
-		node := &client{TB: t, address: w.Nodes()[0], transport: w.Transport()}
-		done := make(chan error)
-		go func() {
-			_, err := node.sendIn(ctx, false, `{ auth { serverUuid } }`, nil)
-			done <- err
-		}()
-		select {
-		case err := <-done:
-			t.Fatalf("the request did not hang: %v", err)
-		default:
-		}
-		cancel(errAny)
-		if err := <-done; !errors.Is(err, errAny) {
-			t.Errorf("the request ended with %v", err)
-		}
-		w.client(w.Nodes()[0])
+	synctest.Test(t, func(t *testing.T) {
+		inVirtualTime(t, simnet.Options{Nodes: 1, Faults: faults}, func(w *world) {
+			ctx, cancel := context.WithCancelCause(t.Context())
+			node := &client{TB: t, address: w.Nodes()[0], transport: w.Transport()}
+			done := make(chan error, 1)
+			go func() {
+				_, err := node.sendIn(ctx, false, `{ auth { serverUuid } }`, nil)
+				done <- err
+			}()
+			synctest.Wait()
+			select {
+			case err := <-done:
+				t.Fatalf("the request did not hang: %v", err)
+			default:
+			}
+			cancel(errAny)
+			if err := <-done; !errors.Is(err, errAny) {
+				t.Errorf("the request ended with %v", err)
+			}
+			w.client(w.Nodes()[0])
+		})
 	})
 }
 

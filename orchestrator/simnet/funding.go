@@ -18,6 +18,9 @@ const (
 	opItnCreate        = "itn-create-accounts"
 )
 
+// maxCreated bounds one createAccounts, whose keys are all made before the answer.
+const maxCreated = 10_000
+
 // fundingJob gives new accounts their first balance, batch by batch.
 type fundingJob struct {
 	daemon   *daemon
@@ -50,10 +53,10 @@ func (n *Network) fundingRefusal(d *daemon, payer accountID, count int, amount, 
 		return "Number of accounts must be positive"
 	case fee < n.opts.MinFee:
 		return fmt.Sprintf("Fee is less than the minimum %d nanomina", n.opts.MinFee)
-	case amount/mina.Nanomina(count) < accountCreationFee: //nolint:gosec // above 0
+	case amount/mina.Nanomina(count) < accountCreationFee:
 		return "Amount per account is less than the account creation fee"
 	}
-	commands := mina.Nanomina((count + accountsPerCommand - 1) / accountsPerCommand) //nolint:gosec // above 0
+	commands := mina.Nanomina((count + accountsPerCommand - 1) / accountsPerCommand)
 	if amount > account.balance || fee > (account.balance-amount)/commands {
 		return "Insufficient funds: amount and fees exceed the balance of the fee payer"
 	}
@@ -150,7 +153,7 @@ func (d *daemon) inferredNonce(id accountID) uint32 {
 	}
 	nonce := d.node.tip.ledger.get(id).nonce
 	if q := d.pool.bySender[id]; q != nil {
-		nonce += uint32(len(q.commands)) //nolint:gosec // bounded by the pool's limit
+		nonce += uint32(len(q.commands))
 	}
 	return nonce
 }
@@ -165,6 +168,9 @@ func (n *Network) createAccounts(d *daemon, details itn.CreateAccountsDetails, h
 	payer, err := n.accountOf(details.FeePayer)
 	if err != nil {
 		return itn.CreatedAccounts{}, err
+	}
+	if details.NumAccounts > maxCreated {
+		return itn.CreatedAccounts{}, itnserver.Refusal(fmt.Sprintf("Number of accounts must be at most %d", maxCreated))
 	}
 	amount, fee := mina.Nanomina(details.Amount), mina.Nanomina(details.Fee)
 	if refusal := n.fundingRefusal(d, payer, details.NumAccounts, amount, fee); refusal != "" {

@@ -108,6 +108,7 @@ func TestFundingThatIsRefused(t *testing.T) {
 		for want, input := range map[string]map[string]any{
 			"Fee payer account not found":          createInput(stranger, nil),
 			"must be positive":                     createInput(payers[0], map[string]any{"numAccounts": 0}),
+			"must be at most 10000":                createInput(payers[0], map[string]any{"numAccounts": 10_001}),
 			"less than the minimum":                createInput(payers[0], map[string]any{"fee": "999999"}),
 			"less than the account creation fee":   createInput(payers[0], map[string]any{"amount": "99999999999"}),
 			"exceed the balance of the fee payer":  createInput(payers[0], map[string]any{"amount": "999900000000", "fee": "100000000"}),

@@ -93,6 +93,40 @@ func TestIsolationSplitsTheChainAndHeals(t *testing.T) {
 	})
 }
 
+// A fork that is longer than what the nodes remember is settled all the same.
+func TestALongForkIsSettled(t *testing.T) {
+	senders := keys(t, 2)
+	inVirtualTime(t, simnet.Options{Nodes: 9, Producers: 9, Slot: time.Second, Accounts: accounts(senders, 1000*aMina)}, func(w *world) {
+		apart := w.Nodes()[0]
+		w.client(apart).text(updateGating, gating(true))
+		w.client(apart).text(schedulePayments, payments(senders[:1], map[string]any{"tps": 0.5, "durationMin": 30, "memoPrefix": "lost"}))
+		w.client(w.Nodes()[1]).text(schedulePayments, payments(senders[1:], map[string]any{"tps": 0.5, "durationMin": 30, "memoPrefix": "kept"}))
+		w.pass(20 * time.Minute)
+		if lag := w.Height(w.Nodes()[1]) - w.Height(apart); lag < 320 {
+			t.Fatalf("the isolated node lags by %d blocks only", lag)
+		}
+		if linked := w.LinkedBlocks(apart); linked > 300 {
+			t.Errorf("the isolated node keeps %d blocks", linked)
+		}
+		w.client(apart).text(updateGating, gating(false))
+		w.pass(20 * time.Minute)
+		if w.Tip(apart) != w.Tip(w.Nodes()[1]) {
+			t.Error("the node did not change over")
+		}
+		// What the others included is untouched.
+		kept := 0
+		for _, memo := range w.History().Memos() {
+			if strings.HasPrefix(memo, "kept") {
+				kept++
+			}
+		}
+		if kept != 900 {
+			t.Errorf("%d payments of the others are included, want 900", kept)
+		}
+		chainRules(t, w.History())
+	})
+}
+
 func TestForgottenPeersAreNotFoundAgain(t *testing.T) {
 	inVirtualTime(t, simnet.Options{Nodes: 4, Producers: 4, Slot: 10 * time.Second}, func(w *world) {
 		left, right := w.Nodes()[:2], w.Nodes()[2:]

@@ -165,12 +165,3 @@ func (h History) Memos() []string {
 	}
 	return memos
 }
-
-// At returns the entries up to an instant of network time, that instant included.
-func (h History) At(t time.Time) History {
-	end := len(h)
-	for end > 0 && h[end-1].Time.After(t) {
-		end--
-	}
-	return h[:end]
-}

@@ -11,7 +11,8 @@ import (
 type internalLog struct {
 	tracer   *tracer
 	capacity int
-	events   []logEvent // oldest first; the first one may have entries that were dropped already
+	events   []logEvent // oldest first, from head on; the first one may have entries that were dropped already
+	head     int        // events before it are gone; their places are cleared out when they are many
 	next     int        // ID of the next entry
 	first    int        // ID of the first retained entry
 	calls    int        // call numbers used so far
@@ -58,14 +59,14 @@ func (l *internalLog) forget(last int) {
 		return
 	}
 	l.first = min(last+1, l.next)
-	gone := 0
-	for gone < len(l.events) && l.events[gone].first+l.events[gone].count <= l.first {
-		gone++
+	for l.head < len(l.events) && l.events[l.head].first+l.events[l.head].count <= l.first {
+		l.events[l.head] = logEvent{}
+		l.head++
 	}
-	if gone > 0 {
-		kept := copy(l.events, l.events[gone:])
+	if l.head > len(l.events)/2 {
+		kept := copy(l.events, l.events[l.head:])
 		clear(l.events[kept:])
-		l.events = l.events[:kept]
+		l.events, l.head = l.events[:kept], 0
 	}
 }
 
@@ -76,7 +77,7 @@ func (l *internalLog) last() int { return l.next - 1 }
 func (l *internalLog) from(n *Network, node *node, start int) []itn.Log {
 	start = max(start, l.first)
 	var logs []itn.Log
-	for _, e := range l.events {
+	for _, e := range l.events[l.head:] {
 		if e.first+e.count <= start {
 			continue
 		}
@@ -100,7 +101,7 @@ func (l *internalLog) flush(end int) int {
 func (n *Network) logDropped(node *node, id int) bool {
 	for _, fault := range n.faults.armed {
 		if fault.Kind == FaultDropLogs && (fault.Node == "" || fault.Node == node.host) && n.slotOf(n.now) >= fault.Slot {
-			return mix(n.opts.Seed, purposeDropLog, hashText(node.host), uint64(id))%100 < uint64(fault.Percent) //nolint:gosec // not negative
+			return mix(n.opts.Seed, purposeDropLog, hashText(node.host), uint64(id))%100 < uint64(fault.Percent)
 		}
 	}
 	return false

@@ -228,9 +228,12 @@ func TestCaughtUpBlocksAreTracedAsSuch(t *testing.T) {
 	inVirtualTime(t, simnet.Options{Nodes: 2, Producers: 1, Slot: 10 * time.Second, MaxLogs: 10_000}, func(w *world) {
 		w.client(w.Nodes()[1]).text(stopDaemon, map[string]any{"clean": true})
 		w.pass(3 * time.Minute)
-		found := false
-		for _, entry := range w.client(w.Nodes()[1]).logs(1) {
+		entries, found := w.client(w.Nodes()[1]).logs(1), false
+		for _, entry := range entries {
 			found = found || entry.Message == "To_download"
+		}
+		if !slices.Equal(ids(entries), sequence(1, len(entries))) {
+			t.Error("the IDs have gaps")
 		}
 		if !found {
 			t.Error("the missed chain was not traced as downloaded")

@@ -129,12 +129,13 @@ type CommandRejected struct {
 	Reason string `json:"reason"`
 }
 
-// CommandDropped is a command that left the pool of the node it was submitted to without that a block used its nonce: after a change of
-// chain its nonce or its sender's balance does not fit any more.
+// CommandDropped is a command that left the pool of the node it was submitted to although no block took it: after a change of best tip its
+// nonce is used up by another command, or its nonce or its sender's balance does not fit any more.
 type CommandDropped struct {
 	Memo   string `json:"memo"`
 	Sender string `json:"sender"`
 	Nonce  uint32 `json:"nonce"`
+	Handle string `json:"handle,omitempty"`
 }
 
 // BlockCommand is a command in a block.

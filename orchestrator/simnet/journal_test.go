@@ -18,7 +18,7 @@ import (
 
 // fill sets every field of a fact to something that is not its zero value.
 func fill(v reflect.Value) {
-	switch v.Kind() { //nolint:exhaustive // the kinds that facts have
+	switch v.Kind() {
 	case reflect.String:
 		v.SetString("text")
 	case reflect.Bool:
@@ -196,15 +196,26 @@ func TestLifeOfANetwork(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := network.Stop(); err != nil {
-			t.Errorf("stopping what was never started: %v", err)
-		}
 		// Without Start nothing happens by itself, but every request first lets happen what is due.
 		w := &world{TB: t, Network: network, clock: virtual.Clock()}
 		w.client(network.Nodes()[0]).text(schedulePayments, payments(senders, map[string]any{"tps": 0.1}))
 		w.pass(time.Minute)
 		if sent := len(facts[simnet.CommandSent](network.History())); sent != 7 {
 			t.Errorf("%d payments were sent in a minute, want 7", sent)
+		}
+		if err := network.Stop(); err != nil {
+			t.Errorf("stopping what was never started: %v", err)
+		}
+		end := len(network.History())
+		w.pass(time.Minute)
+		if now := len(network.History()); now != end {
+			t.Errorf("after its end %d more facts happened", now-end)
+		}
+		if !w.refusesConnections(network.Nodes()[0]) {
+			t.Error("a stopped network takes connections")
+		}
+		if _, err := network.Balance(t.Context(), "", senders[0].PublicKey()); !errors.Is(err, simnet.ErrNodeDown) {
+			t.Errorf("a stopped network answers its wallets with %v", err)
 		}
 		if err := network.Start(t.Context()); err == nil {
 			t.Error("a stopped network was started")

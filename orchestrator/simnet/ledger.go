@@ -31,7 +31,7 @@ func (a *accountNames) id(publicKey string) accountID {
 		if a.ids == nil {
 			a.ids = make(map[string]accountID)
 		}
-		id = accountID(len(a.texts)) //nolint:gosec // 2^32 accounts do not fit into memory
+		id = accountID(len(a.texts))
 		a.ids[publicKey] = id
 		a.texts = append(a.texts, publicKey)
 	}

@@ -130,6 +130,7 @@ func (p *ports) track(conn net.Conn, state http.ConnState) {
 		p.conns[address][conn] = struct{}{}
 	case http.StateClosed, http.StateHijacked:
 		delete(p.conns[address], conn)
+	default: // still open
 	}
 }
 

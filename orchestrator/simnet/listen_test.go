@@ -116,6 +116,7 @@ func TestOverTCP(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.pass(6 * time.Second)
+		w.History() // lets happen what is due, should the network's own goroutine be late
 		// Connections to a node that is down are refused, kept ones are cut.
 		if err := connect(t, w.Nodes()[1]); !errors.Is(err, syscall.ECONNREFUSED) {
 			t.Errorf("a connection to a node that is down: %v", err)
@@ -125,6 +126,7 @@ func TestOverTCP(t *testing.T) {
 			t.Errorf("a request to a node that is down: %v", err)
 		}
 		w.pass(20 * time.Second)
+		w.History()
 		if _, err := clients[1].Auth(t.Context()); err != nil {
 			t.Errorf("after its restart the node answers %v", err)
 		}
@@ -172,7 +174,7 @@ func (w *world) onlineOverTCP() (status int, body string) {
 
 func TestFaultsOverTCP(t *testing.T) {
 	senders := keys(t, 4)
-	faults, err := simnet.ParseFaults("lose-reply:127.0.0.2/schedulePayments#1; cut-body:127.0.0.3/internalLogs#1; refuse:127.0.0.4; hang:127.0.0.5/auth#1; slow:127.0.0.6/auth=20ms#1")
+	faults, err := simnet.ParseFaults("lose-reply:127.0.0.2/schedulePayments#1; cut-body:127.0.0.3/internalLogs#1; refuse:127.0.0.4; hang:127.0.0.5/auth#1; slow:127.0.0.6/auth=20ms#1; restart-before:127.0.0.3/slotsWon#1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -194,6 +196,9 @@ func TestFaultsOverTCP(t *testing.T) {
 		if _, err := cutting.send(true, `{ internalLogs(startLogId: 1) { id } }`, nil); err == nil {
 			t.Error("the body was not cut short")
 		}
+		if read, err := cutting.send(true, slotsWon, nil); err != nil || read.status != http.StatusPreconditionFailed {
+			t.Errorf("a request after a restart is answered %d, %v", read.status, err)
+		}
 		if err := connect(t, w.Nodes()[2]); !errors.Is(err, syscall.ECONNREFUSED) {
 			t.Errorf("a refused connection: %v", err)
 		}
@@ -209,6 +214,43 @@ func TestFaultsOverTCP(t *testing.T) {
 			t.Errorf("a slow request took %v of wall time", took)
 		}
 	})
+}
+
+// Somebody else takes the port of a node that is down: it cannot come back, and the network's end says so.
+func TestPortTakenMeanwhile(t *testing.T) {
+	genesis := time.Now().UTC()
+	scaled, err := clock.Scaled(genesis, 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	network, err := simnet.New(simnet.Options{
+		Nodes: 2, Slot: 20 * time.Second, Clock: scaled, Genesis: genesis, ITNKeys: itnKeys(t), Port: freePort(t), ListPort: freePort(t), KeepJournal: true,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := network.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := network.Listen(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := network.Restart(t.Context(), network.Hosts()[1], false); err != nil {
+		t.Fatal(err)
+	}
+	var config net.ListenConfig
+	taken, err := config.Listen(t.Context(), "tcp", network.Nodes()[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = taken.Close() }()
+	if err := scaled.Sleep(t.Context(), 41*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	network.History()
+	if err := network.Stop(); !errors.Is(err, syscall.EADDRINUSE) || !strings.Contains(err.Error(), network.Nodes()[1]) {
+		t.Errorf("the end of the network reports %v", err)
+	}
 }
 
 func TestPortsInUse(t *testing.T) {

@@ -31,7 +31,7 @@ type Network struct {
 	documents *itnserver.Documents
 	itnKeys   []string
 	tracer    *tracer
-	producing time.Duration // from a slot's begin to the block
+	producing time.Duration // from a slot's start to the block
 
 	mu          sync.Mutex
 	now         time.Time // network time up to which everything has happened
@@ -56,7 +56,8 @@ type Network struct {
 	ports       *ports      // nil while nothing listens
 
 	started  bool
-	stopped  bool
+	stopped  bool // Stop was called: nobody listens any more
+	ended    bool // no time passes any more
 	driver   *clock.Group
 	waitsFor time.Time               // what the driver sleeps until
 	callOff  context.CancelCauseFunc // ends the driver's sleep
@@ -83,7 +84,7 @@ func New(options Options) (*Network, error) {
 	}
 	var seed [32]byte
 	for i := range 4 {
-		word := mix(opts.Seed, purposeUUID, uint64(i)) //nolint:gosec // not negative
+		word := mix(opts.Seed, purposeUUID, uint64(i))
 		for j := range 8 {
 			seed[8*i+j] = byte(word >> (8 * j))
 		}
@@ -180,25 +181,27 @@ func (n *Network) drive(ctx context.Context) error {
 	}
 }
 
-// Stop ends what Start and Listen began and waits for it: ports are closed, the journal is written. It returns the first failure of the
-// network's life, such as a journal that could not be written. A second call does nothing more and returns the same.
+// Stop ends what Start and Listen began and waits for it: ports are closed, connections refused, the journal is written, and no time passes
+// any more. It returns the first failure of the network's life, such as a journal that could not be written. A second call does nothing more
+// and returns the same.
 func (n *Network) Stop() error {
 	n.mu.Lock()
-	first := n.started && !n.stopped
-	n.stopped = true
+	first, ports, driver := !n.stopped, n.ports, n.driver
+	n.stopped, n.ports = true, nil
 	n.mu.Unlock()
 	var errs []error
 	if first {
-		n.mu.Lock()
-		ports := n.ports
-		n.ports = nil
-		n.mu.Unlock()
 		if ports != nil {
 			errs = append(errs, ports.shutdown())
 		}
-		n.end(errStopped)
-		errs = append(errs, n.driver.Wait())
-		n.do(func() { n.record(nil, NetworkStopped{}) })
+		if driver != nil {
+			n.end(errStopped)
+			errs = append(errs, driver.Wait())
+		}
+		n.do(func() {
+			n.record(nil, NetworkStopped{})
+			n.ended = true
+		})
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -233,7 +236,7 @@ func (n *Network) settle() {
 
 // advance moves network time on to t. Time never goes back, whatever the wall clock does.
 func (n *Network) advance(t time.Time) {
-	for {
+	for !n.ended {
 		next, ok := n.queue.next()
 		if !ok || next.After(t) {
 			break
@@ -242,7 +245,7 @@ func (n *Network) advance(t time.Time) {
 		n.now = e.at
 		e.run()
 	}
-	if t.After(n.now) {
+	if t.After(n.now) && !n.ended {
 		n.now = t
 	}
 }
@@ -275,7 +278,7 @@ func (n *Network) newUUID() string {
 }
 
 // listening reports whether connections to a node's port are taken.
-func (node *node) listening() bool { return node.daemon != nil && !node.closed }
+func (node *node) listening() bool { return node.daemon != nil && !node.closed && !node.net.stopped }
 
 // portChanged opens or closes a node's TCP port, where there are any, after what decides on it has changed.
 func (n *Network) portChanged(node *node) {

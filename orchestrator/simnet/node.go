@@ -52,8 +52,14 @@ type daemon struct {
 	busy       time.Time // until then its schedulers miss their ticks
 }
 
-// start begins a run of the node's daemon. It is called with the network's lock held.
+// start begins a run of the node's daemon and opens its port.
 func (n *Network) start(node *node) {
+	n.boot(node)
+	n.portChanged(node)
+}
+
+// boot begins a run of the node's daemon.
+func (n *Network) boot(node *node) {
 	d := &daemon{
 		node: node, uuid: n.newUUID(), pool: newPool(n.opts.PoolSize, n.opts.MinFee), gating: openGating(),
 		log: newInternalLog(n.opts.MaxLogs, n.tracer), schedules: make(map[string]*schedule), jobs: make(map[string]*fundingJob),
@@ -74,15 +80,19 @@ func (n *Network) start(node *node) {
 	node.synced = n.synced
 	n.topologyChanged()
 	n.record(node, DaemonStarted{ServerUUID: d.uuid})
-	n.portChanged(node)
 }
 
-// stop ends a run: with it end its schedules, its pool, its log and its gating.
+// stop ends a daemon's run, if it has not ended yet, and closes the port.
 func (n *Network) stop(d *daemon, reason StopReason) {
-	node := d.node
-	if node.daemon != d {
-		return
+	if d.node.daemon == d {
+		n.halt(d, reason)
+		n.portChanged(d.node)
 	}
+}
+
+// halt ends a daemon's run: with it end its schedules, its pool, its log and its gating.
+func (n *Network) halt(d *daemon, reason StopReason) {
+	node := d.node
 	for _, handle := range sortedKeys(d.schedules) {
 		n.endSchedule(d.schedules[handle], EndKilled)
 	}
@@ -94,7 +104,6 @@ func (n *Network) stop(d *daemon, reason StopReason) {
 		node.tip = nil
 	}
 	n.topologyChanged()
-	n.portChanged(node)
 	n.record(node, DaemonStopped{ServerUUID: d.uuid, Reason: reason, Clean: d.clean, LastLogID: d.log.last()})
 }
 
@@ -177,9 +186,9 @@ func (d *daemon) changeOver(b *block) {
 	}
 	slices.Sort(ids)
 	for _, id := range ids {
-		for _, c := range d.pool.renew(id, b.ledger.get(id), affected[id]) {
-			if c.origin == d.node {
-				d.node.net.record(d.node, CommandDropped{Memo: c.memo, Sender: d.node.net.accounts.text(c.sender), Nonce: c.nonce})
+		for _, c := range d.pool.renew(id, b.ledger.get(id), affected[id], d.node) {
+			if known && !slices.ContainsFunc(joined, func(won *block) bool { return won.holds(c) }) {
+				d.node.net.recordDropped(c)
 			}
 		}
 	}

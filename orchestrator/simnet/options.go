@@ -42,8 +42,7 @@ type Options struct {
 	ITNKeys []ed25519.PublicKey
 	// Port is the ITN port of every node, 3086 by default.
 	Port uint16
-	// ListHost and ListPort are where the network serves the online list itself; 127.0.0.1 and 8081 by default.
-	ListHost string
+	// ListPort is the port of 127.0.0.1 on which the network serves the online list itself; 8081 by default.
 	ListPort uint16
 	// MaxLogs bounds each node's internal log, in entries; 500 by default (itn-graphql, section 1).
 	MaxLogs int
@@ -95,7 +94,6 @@ func (o Options) resolve() (Options, error) {
 	o.Slot = cmp.Or(o.Slot, 3*time.Minute)
 	o.Latency = cmp.Or(o.Latency, o.Slot/180)
 	o.Port = cmp.Or(o.Port, 3086)
-	o.ListHost = cmp.Or(o.ListHost, "127.0.0.1")
 	o.ListPort = cmp.Or(o.ListPort, 8081)
 	o.MaxLogs = cmp.Or(o.MaxLogs, 500)
 	o.BlockCapacity = cmp.Or(o.BlockCapacity, 128)
@@ -179,7 +177,7 @@ func (n *Network) makeNodes() error {
 	for i := range n.opts.Nodes {
 		var seed [32]byte
 		for j := range 4 {
-			word := mix(n.opts.Seed, purposeKey, uint64(i), uint64(j)) //nolint:gosec // not negative
+			word := mix(n.opts.Seed, purposeKey, uint64(i), uint64(j))
 			for k := range 8 {
 				seed[8*j+k] = byte(word >> (8 * k))
 			}
@@ -195,7 +193,7 @@ func (n *Network) makeNodes() error {
 		node.address = fmt.Sprintf("%s:%d", node.host, n.opts.Port)
 		if i < n.opts.Producers {
 			// Half a million to a million and a half, about a million on average.
-			node.staked = 500_000 + mix(n.opts.Seed, purposeStake, uint64(i))%1_000_001 //nolint:gosec // not negative
+			node.staked = 500_000 + mix(n.opts.Seed, purposeStake, uint64(i))%1_000_001
 			stakes += node.staked
 		}
 		n.nodes = append(n.nodes, node)
@@ -219,7 +217,7 @@ func (n *Network) addresses() []string {
 func peerID(seed uint64, index int) string {
 	id := []byte{0x00, 0x24, 0x08, 0x01, 0x12, 0x20}
 	for i := range 4 {
-		word := mix(seed, purposePeer, uint64(index), uint64(i)) //nolint:gosec // not negative
+		word := mix(seed, purposePeer, uint64(index), uint64(i))
 		for j := range 8 {
 			id = append(id, byte(word>>(8*j)))
 		}

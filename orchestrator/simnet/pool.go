@@ -49,7 +49,7 @@ func (p *pool) add(c *command, sender account) (rejected string) {
 	}
 	next, reserved := sender.nonce, mina.Nanomina(0)
 	if q != nil {
-		next, reserved = next+uint32(len(q.commands)), q.reserved //nolint:gosec // bounded by the pool's limit
+		next, reserved = next+uint32(len(q.commands)), q.reserved
 	}
 	switch {
 	case c.nonce != next:
@@ -69,15 +69,10 @@ func (p *pool) add(c *command, sender account) (rejected string) {
 	return ""
 }
 
-// holds reports whether the command waits here.
-func (p *pool) holds(c *command) bool {
-	q := p.bySender[c.sender]
-	return q != nil && slices.Contains(q.commands, c)
-}
-
-// renew fits one sender's commands, and others that a lost block gave back, to the account's new state. It returns those that wait here no
-// longer for another reason than that their nonce was used up.
-func (p *pool) renew(id accountID, sender account, back []*command) (dropped []*command) {
+// renew fits one sender's commands, and others that a lost block gave back, to the account's new state. It returns those of the commands
+// submitted to the node own that wait here no longer: because their nonce was used up, by themselves or by another command, or because
+// they do not fit.
+func (p *pool) renew(id accountID, sender account, back []*command, own *node) (gone []*command) {
 	q := p.bySender[id]
 	if q == nil && len(back) == 0 {
 		return nil
@@ -94,23 +89,21 @@ func (p *pool) renew(id accountID, sender account, back []*command) (dropped []*
 			return cmp.Or(cmp.Compare(a.nonce, b.nonce), cmp.Compare(a.serial, b.serial))
 		})
 	}
-	fitting := &senderQueue{commands: commands[:0:0]}
+	fitting := &senderQueue{commands: make([]*command, 0, len(commands))}
 	for _, c := range commands {
-		next := sender.nonce + uint32(len(fitting.commands)) //nolint:gosec // bounded by the pool's limit
-		switch {
-		case c.nonce < sender.nonce:
-		case c.nonce == next && sender.exists && c.cost <= sender.balance && sender.balance-c.cost >= fitting.reserved && p.size < p.limit:
+		next := sender.nonce + uint32(len(fitting.commands))
+		if c.nonce == next && sender.exists && c.cost <= sender.balance && sender.balance-c.cost >= fitting.reserved && p.size < p.limit {
 			fitting.commands = append(fitting.commands, c)
 			fitting.reserved += c.cost
 			p.size++
-		default:
-			dropped = append(dropped, c)
+		} else if c.origin == own {
+			gone = append(gone, c)
 		}
 	}
 	if len(fitting.commands) > 0 {
 		p.bySender[id] = fitting
 	}
-	return dropped
+	return gone
 }
 
 // of returns the waiting commands that were submitted to the node, in the order of their making.

@@ -22,6 +22,11 @@ func (n *Network) recordRejected(c *command, reason string) {
 	})
 }
 
+// recordDropped journals a command that its node's pool let go although no block took it.
+func (n *Network) recordDropped(c *command) {
+	n.record(c.origin, CommandDropped{Memo: c.memo, Sender: n.accounts.text(c.sender), Nonce: c.nonce, Handle: c.schedule})
+}
+
 func (n *Network) recordProduced(b *block) {
 	fact := BlockProduced{
 		Hash: b.hash, Height: b.height, Slot: b.slot, Parent: b.above, Creator: n.accounts.text(b.producer.account), Coinbase: uint64(coinbase),

@@ -21,6 +21,15 @@ const maxRequest = 64 << 20
 // port is a node's ITN port: the daemon that runs there at the moment, behind the faults in force.
 type port struct{ node *node }
 
+// sufferedKey is where a request's context holds the fault that the resolver has to act out.
+type sufferedKey struct{}
+
+// suffered returns the fault that struck a request and is left to its resolver; its kind is empty when there is none.
+func suffered(ctx context.Context) Fault {
+	fault, _ := ctx.Value(sufferedKey{}).(Fault)
+	return fault
+}
+
 // ServeHTTP answers one request. Where there is no answer it panics with http.ErrAbortHandler, which closes the connection.
 func (p port) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	n, node := p.node.net, p.node
@@ -31,78 +40,79 @@ func (p port) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	operation := n.operationToBe(node, body)
 
-	var before struct {
-		slow, hang, lose, sequencing, status, restart Fault
+	var slow, fault Fault
+	n.do(func() {
+		slow = n.strike(node, operation, FaultSlow)
+		fault = n.strike(node, operation, faultsBefore(operation)...)
+	})
+	notRun := func(status int, why Fault) {
+		n.do(func() {
+			n.record(node, RequestAnswered{Operation: operation, Outcome: OutcomeNotRun, Status: status, Fault: why.String()})
+		})
+	}
+	if slow.Kind != "" && n.waitWall(r.Context(), slow.Delay) != nil {
+		notRun(0, slow)
+		panic(http.ErrAbortHandler)
+	}
+	switch fault.Kind { //nolint:exhaustive // the others are acted out elsewhere
+	case FaultHang:
+		<-r.Context().Done()
+		notRun(0, fault)
+		panic(http.ErrAbortHandler)
+	case FaultLoseRequest:
+		notRun(0, fault)
+		panic(http.ErrAbortHandler)
+	case FaultSequencing:
+		notRun(http.StatusPreconditionFailed, fault)
+		itnserver.Answer{Status: http.StatusPreconditionFailed, Body: []byte("Invalid sequence number")}.Write(w)
+		return
+	case FaultStatus:
+		notRun(fault.Status, fault)
+		http.Error(w, "upstream not available", fault.Status)
+		return
 	}
 	var server *itnserver.Server
 	n.do(func() {
-		if node.daemon == nil {
-			return
+		if fault.Kind == FaultRestartBefore {
+			n.restartNow(node, fault)
 		}
-		before.slow = n.strike(node, operation, FaultSlow)
-		for _, kind := range []struct {
-			kind FaultKind
-			into *Fault
-		}{
-			{FaultHang, &before.hang}, {FaultLoseRequest, &before.lose}, {FaultSequencing, &before.sequencing},
-			{FaultStatus, &before.status}, {FaultRestartBefore, &before.restart},
-		} {
-			if *kind.into = n.strike(node, operation, kind.kind); kind.into.Kind != "" {
-				break // one of them is all that a request can suffer
-			}
+		if node.daemon != nil {
+			server = node.daemon.server
 		}
-		server = node.daemon.server
 	})
 	if server == nil {
-		panic(http.ErrAbortHandler)
+		panic(http.ErrAbortHandler) // it went down after the connection was made
 	}
-	if before.slow.Kind != "" {
-		if n.waitWall(r.Context(), before.slow.Delay) != nil {
-			n.answered(node, RequestAnswered{Operation: operation, Outcome: OutcomeNotRun, Fault: before.slow.String()})
-			panic(http.ErrAbortHandler)
-		}
-		n.do(func() { server = node.serverNow() })
+	if fault.Kind == "" {
+		fault = slow
 	}
-	switch {
-	case before.hang.Kind != "":
-		<-r.Context().Done()
-		n.answered(node, RequestAnswered{Operation: operation, Outcome: OutcomeNotRun, Fault: before.hang.String()})
-		panic(http.ErrAbortHandler)
-	case before.lose.Kind != "":
-		n.answered(node, RequestAnswered{Operation: operation, Outcome: OutcomeNotRun, Fault: before.lose.String()})
-		panic(http.ErrAbortHandler)
-	case before.sequencing.Kind != "":
-		n.answered(node, RequestAnswered{Operation: operation, Outcome: OutcomeNotRun, Status: http.StatusPreconditionFailed, Fault: before.sequencing.String()})
-		itnserver.Answer{Status: http.StatusPreconditionFailed, Body: []byte("Invalid sequence number")}.Write(w)
-		return
-	case before.status.Kind != "":
-		n.answered(node, RequestAnswered{Operation: operation, Outcome: OutcomeNotRun, Status: before.status.Status, Fault: before.status.String()})
-		http.Error(w, "upstream not available", before.status.Status)
-		return
-	case before.restart.Kind != "":
-		n.do(func() { server = n.restartNow(node, before.restart) })
+	p.finish(w, server.Answer(r.WithContext(context.WithValue(r.Context(), sufferedKey{}, fault))), fault)
+}
+
+// faultsBefore lists the faults that may strike a request for an operation before it runs. One of them is all that a request can suffer.
+func faultsBefore(operation string) []FaultKind {
+	kinds := []FaultKind{FaultHang, FaultLoseRequest, FaultSequencing, FaultStatus, FaultRestartBefore}
+	switch operation {
+	case opSchedulePayments, opScheduleZkappCommands:
+		kinds = append(kinds, FaultQuoteKey, FaultRefuseSchedule)
+	case opSlotsWon:
+		kinds = append(kinds, FaultVRF)
 	}
-	if server == nil {
-		panic(http.ErrAbortHandler)
-	}
-	p.finish(w, server.Answer(r), before.slow)
+	return kinds
 }
 
 // finish sends an answer, unless a fault keeps it back.
-func (p port) finish(w http.ResponseWriter, answer itnserver.Answer, suffered Fault) {
+func (p port) finish(w http.ResponseWriter, answer itnserver.Answer, before Fault) {
 	n, node := p.node.net, p.node
 	outcome, message := outcomeOf(answer)
 	fact := RequestAnswered{Operation: answer.Operation, Sequenced: answer.Sequenced, Outcome: outcome, Status: answer.Status}
-	if suffered.Kind != "" {
-		fact.Fault = suffered.String()
+	if before.Kind != "" {
+		fact.Fault = before.String()
 	}
 	var after Fault
 	n.do(func() {
-		for _, kind := range []FaultKind{FaultLoseReply, FaultStatusAfter, FaultCutBody} {
-			if after = n.strike(node, answer.Operation, kind); after.Kind != "" {
-				fact.Fault = after.String()
-				break
-			}
+		if after = n.strike(node, answer.Operation, FaultLoseReply, FaultStatusAfter, FaultCutBody); after.Kind != "" {
+			fact.Fault = after.String()
 		}
 		switch {
 		case after.Kind == FaultStatusAfter:
@@ -157,15 +167,14 @@ func outcomeOf(answer itnserver.Answer) (outcome Outcome, message string) {
 	return OutcomeOK, ""
 }
 
-// answered journals a request.
-func (n *Network) answered(node *node, fact RequestAnswered) {
-	n.do(func() { n.record(node, fact) })
-}
-
-// strike returns the fault of a kind that strikes a request to a node now; its kind is empty when none does.
-func (n *Network) strike(node *node, operation string, kind FaultKind) Fault {
-	fault, _ := n.faults.strike(kind, node.host, operation, n.slotOf(n.now))
-	return fault
+// strike returns the first fault of the kinds that strikes a request to a node now; its kind is empty when none does.
+func (n *Network) strike(node *node, operation string, kinds ...FaultKind) Fault {
+	for _, kind := range kinds {
+		if fault, struck := n.faults.strike(kind, node.host, operation, n.slotOf(n.now)); struck {
+			return fault
+		}
+	}
+	return Fault{}
 }
 
 // operationToBe finds the root field of a request that has not been run yet. It looks only where a fault may need it.
@@ -199,29 +208,19 @@ func (n *Network) waitWall(ctx context.Context, span time.Duration) error {
 	return n.clock.Until(ctx, n.clock.FromWall(n.clock.Wall().Add(span)))
 }
 
-// serverNow returns the port of the daemon that runs now, nil when none does.
-func (node *node) serverNow() *itnserver.Server {
-	if node.daemon == nil {
-		return nil
-	}
-	return node.daemon.server
-}
-
 // find returns who listens at an address (HOST:PORT) now; nil when a connection would be refused.
 func (n *Network) find(address string) http.Handler {
-	if address == n.listAddress() && n.opts.UptimeURL == "" {
-		return onlineList{n}
-	}
 	node := n.byAddress[address]
-	if node == nil {
-		return nil
-	}
-	var listening bool
-	n.do(func() { listening = node.listening() })
-	if !listening {
-		return nil
-	}
-	return port{node}
+	var handler http.Handler
+	n.do(func() {
+		switch {
+		case node != nil && node.listening():
+			handler = port{node}
+		case address == n.listAddress() && n.opts.UptimeURL == "" && !n.stopped:
+			handler = onlineList{n}
+		}
+	})
+	return handler
 }
 
 // Transport returns a transport by which a client in the same process speaks to the nodes, and to the online list, without opening

@@ -36,12 +36,12 @@ func (r resolver) Auth(context.Context) itnserver.Auth {
 }
 
 // SlotsWon implements itnserver.Resolver.
-func (r resolver) SlotsWon(context.Context) (won []int, err error) {
+func (r resolver) SlotsWon(ctx context.Context) (won []int, err error) {
 	err = r.run(func(n *Network) error {
 		if r.d.node.staked == 0 {
 			return itnserver.NotBlockProducer
 		}
-		if n.strike(r.d.node, "slotsWon", FaultVRF).Kind != "" {
+		if suffered(ctx).Kind == FaultVRF {
 			return itnserver.VRFNotCompleted
 		}
 		first := n.slotOf(n.now) / epochSlots * epochSlots
@@ -80,9 +80,9 @@ func (r resolver) FlushInternalLogs(_ context.Context, endLogID int) (deleted in
 }
 
 // SchedulePayments implements itnserver.Resolver.
-func (r resolver) SchedulePayments(_ context.Context, details itn.PaymentsDetails, handle *string) (running string, err error) {
+func (r resolver) SchedulePayments(ctx context.Context, details itn.PaymentsDetails, handle *string) (running string, err error) {
 	err = r.run(func(n *Network) error {
-		if err := n.refuseSchedule(r.d.node, opSchedulePayments, details.Senders); err != nil {
+		if err := refuseSchedule(ctx, details.Senders); err != nil {
 			return err
 		}
 		running, err = n.schedulePayments(r.d, details, handle)
@@ -92,9 +92,9 @@ func (r resolver) SchedulePayments(_ context.Context, details itn.PaymentsDetail
 }
 
 // ScheduleZkappCommands implements itnserver.Resolver.
-func (r resolver) ScheduleZkappCommands(_ context.Context, details itn.ZkappCommandsDetails, handle *string) (running string, err error) {
+func (r resolver) ScheduleZkappCommands(ctx context.Context, details itn.ZkappCommandsDetails, handle *string) (running string, err error) {
 	err = r.run(func(n *Network) error {
-		if err := n.refuseSchedule(r.d.node, opScheduleZkappCommands, details.FeePayers); err != nil {
+		if err := refuseSchedule(ctx, details.FeePayers); err != nil {
 			return err
 		}
 		running, err = n.scheduleZkapps(r.d, details, handle)
@@ -157,15 +157,16 @@ func (r resolver) CreateAccounts(_ context.Context, details itn.CreateAccountsDe
 	return created, err
 }
 
-// refuseSchedule is the refusal of a scheduling request by a fault, if one strikes it.
-func (n *Network) refuseSchedule(node *node, operation string, keys []itn.PrivateKey) error {
-	if n.strike(node, operation, FaultQuoteKey).Kind != "" {
+// refuseSchedule is the refusal of a scheduling request by the fault that struck it, if one did.
+func refuseSchedule(ctx context.Context, keys []itn.PrivateKey) error {
+	switch suffered(ctx).Kind {
+	case FaultQuoteKey:
 		return itnserver.Refusal("Cannot schedule with the key " + keys[0].Base58())
-	}
-	if n.strike(node, operation, FaultRefuseSchedule).Kind != "" {
+	case FaultRefuseSchedule:
 		return itnserver.Refusal("Simulated refusal")
+	default:
+		return nil
 	}
-	return nil
 }
 
 // arrangeStop plans the end of a daemon's run. Cleaning is arranged at once, so that it also happens when something else ends the run

@@ -2,11 +2,9 @@ package simnet
 
 import (
 	"context"
-
-	"provingground/orchestrator/itn/itnserver"
 )
 
-// planFaults plans what strikes at the begin of a slot.
+// planFaults plans what strikes at the start of a slot.
 func (n *Network) planFaults() {
 	for _, fault := range n.opts.Faults {
 		if traits, _ := fault.Kind.traits(); !traits.once {
@@ -56,15 +54,15 @@ func (n *Network) strikeNodes(fault Fault) {
 	}
 }
 
-// restartNow restarts a node in no time and returns the new daemon's port; nil when the node is down.
-func (n *Network) restartNow(node *node, fault Fault) *itnserver.Server {
+// restartNow restarts a node in no time, if its daemon runs. Its port stays open, so that the request that is under way there meets the new
+// daemon.
+func (n *Network) restartNow(node *node, fault Fault) {
 	if node.daemon == nil {
-		return nil
+		return
 	}
 	n.record(node, FaultStruck{Fault: fault.String()})
-	n.stop(node.daemon, StoppedByFault)
-	n.start(node)
-	return node.serverNow()
+	n.halt(node.daemon, StoppedByFault)
+	n.boot(node)
 }
 
 // Restart does what the control program does for a host: it ends the daemon there, if one runs, and lets it return as any stopped node

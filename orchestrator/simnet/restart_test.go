@@ -83,7 +83,7 @@ func TestRestartForgetsEverything(t *testing.T) {
 			t.Error("the old UUID is still good")
 		}
 		if starts := len(facts[simnet.DaemonStarted](w.History())); starts != 4 {
-			t.Errorf("%d daemons were started, want 3 at the begin and 1 again", starts)
+			t.Errorf("%d daemons were started, want 3 at the start and 1 again", starts)
 		}
 	})
 }

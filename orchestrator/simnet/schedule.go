@@ -21,6 +21,9 @@ const (
 	opCreateAccounts        = "createAccounts"
 )
 
+// opSlotsWon is the operation that the fault vrf strikes.
+const opSlotsWon = "slotsWon"
+
 // sender is an account that a schedule sends from, with the nonce that the schedule believes to be the next one.
 type sender struct {
 	account accountID
@@ -48,7 +51,7 @@ type schedule struct {
 func (n *Network) newSchedule(d *daemon, handle *string, prefix string, tps float64, durationMin int) *schedule {
 	s := &schedule{
 		daemon: d, prefix: prefix, interval: tickInterval(tps), end: n.now.Add(minutes(durationMin)),
-		random: rand.New(rand.NewPCG(mix(n.opts.Seed, purposeFee, uint64(d.node.index)), mix(uint64(d.scheduled), hashText(d.uuid)))), //nolint:gosec // a simulation's randomness, not negative
+		random: rand.New(rand.NewPCG(mix(n.opts.Seed, purposeFee, uint64(d.node.index)), mix(uint64(d.scheduled), hashText(d.uuid)))), //nolint:gosec // a simulation's randomness
 	}
 	if handle != nil {
 		s.handle = *handle
@@ -254,7 +257,7 @@ func (n *Network) accountOf(key itn.PrivateKey) (accountID, error) {
 
 // hashText folds a text into a number.
 func hashText(text string) uint64 {
-	h := uint64(len(text)) //nolint:gosec // not negative
+	h := uint64(len(text))
 	for i := range len(text) {
 		h = mix(h, uint64(text[i]))
 	}

@@ -216,6 +216,34 @@ func TestBusyNodeSkipsTicks(t *testing.T) {
 	})
 }
 
+// An amount that with its fee exceeds 64 bits is not covered by any balance; it must not wrap to one that is.
+func TestAmountsThatOverflow(t *testing.T) {
+	senders := keys(t, 1)
+	inVirtualTime(t, simnet.Options{Nodes: 1, Producers: 1, Accounts: accounts(senders, 1000*aMina)}, func(w *world) {
+		node := w.client(w.Nodes()[0])
+		for i, input := range []map[string]any{
+			payments(senders, map[string]any{"amount": "18446744073709551615"}),
+			payments(senders, map[string]any{"minFee": "18446744073709551615", "maxFee": "18446744073709551615", "amount": "18446744073709551615"}),
+			payments(senders, map[string]any{"minFee": "0", "maxFee": "18446744073709551615", "amount": "18446744073709551615"}),
+		} {
+			input["input"].(map[string]any)["memoPrefix"] = fmt.Sprint(i)
+			node.text(schedulePayments, input)
+		}
+		node.text(scheduleZkapps, zkapps(senders, map[string]any{"initBalance": "18446744073709551615", "tps": 1.0}))
+		w.pass(20 * time.Minute)
+		if sent := facts[simnet.CommandSent](w.History()); len(sent) > 0 {
+			t.Errorf("%d commands were taken, the first %+v", len(sent), sent[0])
+		}
+		rejected := make(map[string]int)
+		for _, r := range facts[simnet.CommandRejected](w.History()) {
+			rejected[r.Reason]++
+		}
+		if rejected["Insufficient_funds"] != 3*600+599 || len(rejected) != 1 {
+			t.Errorf("rejections: %v", rejected)
+		}
+	})
+}
+
 func TestNoncesAreReadOnce(t *testing.T) {
 	senders := keys(t, 1)
 	inVirtualTime(t, simnet.Options{Nodes: 1, Accounts: accounts(senders, 1000*aMina)}, func(w *world) {
@@ -307,5 +335,45 @@ func TestPaymentsAreRefused(t *testing.T) {
 		if len(refused) != 4 || len(w.History().Schedules()) != 0 {
 			t.Errorf("the journal holds %+v and %d schedules", refused, len(w.History().Schedules()))
 		}
+	})
+}
+
+// Of two nodes that use one sender's nonces, each knows its own commands as sent; only one of each nonce can be included, and the journal
+// says of every other one that it was dropped.
+func TestClashOfTwoNodes(t *testing.T) {
+	senders := keys(t, 1)
+	inVirtualTime(t, simnet.Options{Nodes: 3, Producers: 3, Slot: 30 * time.Second, Accounts: accounts(senders, 1000*aMina)}, func(w *world) {
+		for i, prefix := range []string{"a", "b"} {
+			w.client(w.Nodes()[i]).text(schedulePayments, payments(senders, map[string]any{"tps": 1.0, "durationMin": 5, "memoPrefix": prefix}))
+		}
+		w.pass(10 * time.Minute)
+		h := w.History()
+		fate := make(map[string]string)
+		for _, sent := range facts[simnet.CommandSent](h) {
+			fate[sent.Memo] = "waiting"
+		}
+		for _, dropped := range facts[simnet.CommandDropped](h) {
+			if fate[dropped.Memo] != "waiting" {
+				t.Errorf("%s was dropped when it was %q", dropped.Memo, fate[dropped.Memo])
+			}
+			fate[dropped.Memo] = "dropped"
+		}
+		for _, memo := range h.Memos() {
+			if fate[memo] != "waiting" {
+				t.Errorf("%s was included when it was %q", memo, fate[memo])
+			}
+			fate[memo] = "included"
+		}
+		counts := make(map[string]int)
+		for _, end := range fate {
+			counts[end]++
+		}
+		if counts["waiting"] > 0 || counts["dropped"] == 0 || counts["included"] == 0 {
+			t.Errorf("fates of the commands sent: %v", counts)
+		}
+		if len(h.Overlaps()) != 1 {
+			t.Errorf("overlaps: %+v", h.Overlaps())
+		}
+		chainRules(t, h)
 	})
 }

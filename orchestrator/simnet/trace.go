@@ -21,7 +21,7 @@ type tracer struct {
 	finished []traceStep // after that
 
 	processing time.Duration // from the arrival of a block to its integration
-	building   time.Duration // from the slot's begin to the begin of the proof
+	building   time.Duration // from the slot's start to the start of the proof
 }
 
 // traceStep is one entry of the pattern of an event.
@@ -81,7 +81,7 @@ func (t *tracer) calls(kind logKind) int {
 
 // entries spells an event out; the IDs are left to the caller. The result has size entries.
 func (t *tracer) entries(n *Network, node *node, e logEvent) []itn.Log {
-	chance := mix(t.seed, purposeTrace, uint64(node.index), uint64(e.first)) //nolint:gosec // not negative
+	chance := mix(t.seed, purposeTrace, uint64(node.index), uint64(e.first))
 	subject := traced{block: e.block, call: e.call, net: n}
 	outside := []traceStep{{data: outsideBlock}, {data: noCall}}
 	switch e.kind {
@@ -129,7 +129,7 @@ func spell(subject traced, steps []traceStep, begin, end time.Time, chance uint6
 		if step.name == "" {
 			continue
 		}
-		vary := time.Duration(mix(chance, uint64(i)) % 400) //nolint:gosec // not negative, below 400
+		vary := time.Duration(mix(chance, uint64(i)) % 400)
 		weights[i] = step.took * (800 + vary) / 1000
 		last = i
 	}

@@ -9,7 +9,8 @@ import (
 	"provingground/orchestrator/itn/itnserver"
 )
 
-// zkappStock is how many accounts a daemon makes beyond those it deploys and those that the request asks for (itn-graphql, section 4.2).
+// zkappStock is how many key pairs a daemon makes beyond those of the accounts that the request asks for (itn-graphql, section 4.2). It makes
+// the smallest number that can be asked for a negative one.
 const zkappStock = 20
 
 // defaultAccountUpdates stands for maxAccountUpdates when the request leaves it out.
@@ -22,9 +23,9 @@ const olderMaxCostFee mina.Nanomina = 1_000_000_000
 type zkappLoad struct {
 	*schedule
 	details itn.ZkappCommandsDetails
-	deploy  []accountID // the zkApps, in the order of deployment
-	stock   []accountID // accounts that commands may still create
-	created int         // of them
+	deploy  []accountID // the zkApps whose deployment was tried so far
+	stock   []accountID // accounts that commands create
+	created int         // how many of them were
 	free    []accountID // zkApps that the next command may use, the longest unused first
 	recent  []accountID // zkApps that were used recently, oldest first
 	loading bool        // deployment is over
@@ -62,12 +63,6 @@ func (n *Network) scheduleZkapps(d *daemon, details itn.ZkappCommandsDetails, ha
 		return "", itnserver.ErrRaise
 	}
 	load := &zkappLoad{schedule: s, details: details}
-	for range details.NumZkappsToDeploy {
-		load.deploy = append(load.deploy, n.newAccount())
-	}
-	for range zkappStock + details.NumNewAccounts {
-		load.stock = append(load.stock, n.newAccount())
-	}
 	s.ended = false
 	s.step = load.step
 	n.recordAccepted(s, opScheduleZkappCommands, details.TPS)
@@ -78,11 +73,11 @@ func (n *Network) scheduleZkapps(d *daemon, details itn.ZkappCommandsDetails, ha
 // step deploys, looks whether everything is deployed, or sends.
 func (l *zkappLoad) step(at time.Time) (next time.Time, alive bool) {
 	switch {
-	case l.index < len(l.deploy):
+	case l.index < l.details.NumZkappsToDeploy:
 		return at.Add(l.interval), l.deployNext()
 	case !l.loading:
 		if l.loading = l.deployed(); !l.loading {
-			return at.Add(l.daemon.node.net.opts.Slot / 3), true
+			return at.Add(l.poll()), true
 		}
 		l.free = append(l.free, l.deploy...)
 		return at.Add(l.interval), true
@@ -91,8 +86,20 @@ func (l *zkappLoad) step(at time.Time) (next time.Time, alive bool) {
 	}
 }
 
+// poll is how long the daemon waits between two looks at the ledger.
+func (l *zkappLoad) poll() time.Duration {
+	slot := l.daemon.node.net.opts.Slot
+	if l.daemon.node.older {
+		return slot
+	}
+	return slot / 3
+}
+
 // deployNext sends the next deployment. One that the pool does not take is tried again at the next tick.
 func (l *zkappLoad) deployNext() (alive bool) {
+	if l.index == len(l.deploy) {
+		l.deploy = append(l.deploy, l.daemon.node.net.newAccount())
+	}
 	target := l.deploy[l.index]
 	sent, died := l.submit("zkapp:2:0", l.memo(), mina.Nanomina(l.details.DeploymentFee), func(from accountID) []move {
 		return []move{{from: from, to: target, amount: withCreationFee(mina.Nanomina(l.details.InitBalance))}}
@@ -137,6 +144,9 @@ func (l *zkappLoad) sendNext() (alive bool) {
 	creates := l.created < l.details.NumNewAccounts
 	withNew := moves
 	if creates {
+		if l.created == len(l.stock) {
+			l.stock = append(l.stock, l.daemon.node.net.newAccount())
+		}
 		withNew = func(from accountID) []move {
 			balance := between(l.random, mina.Nanomina(l.details.MinNewZkappBalance), mina.Nanomina(l.details.MaxNewZkappBalance))
 			return append(moves(from), move{from: from, to: l.stock[l.created], amount: withCreationFee(balance)})

@@ -72,7 +72,7 @@ func (s *Server) Close() error {
 	if served := <-s.done; !errors.Is(served, http.ErrServerClosed) {
 		err = errors.Join(err, served)
 	}
-	return err //nolint:wrapcheck // of the socket, which it names
+	return err
 }
 
 // ServeHTTP carries out one order.
@@ -102,7 +102,7 @@ func (o order) carryOut(ctx context.Context, controls Controls) (balance mina.Na
 			continue
 		}
 		if *parsed.into, err = mina.ParsePublicKey(parsed.text); err != nil {
-			return 0, err //nolint:wrapcheck // names the key
+			return 0, err
 		}
 	}
 	switch o.operation {
@@ -110,18 +110,18 @@ func (o order) carryOut(ctx context.Context, controls Controls) (balance mina.Na
 		keys := make([]mina.PublicKey, len(o.Keys))
 		for i, text := range o.Keys {
 			if keys[i], err = mina.ParsePublicKey(text); err != nil {
-				return 0, err //nolint:wrapcheck // names the key
+				return 0, err
 			}
 		}
-		return 0, controls.FundAccounts(ctx, o.Host, key, keys, o.Amount, o.Fee) //nolint:wrapcheck // of the same program
+		return 0, controls.FundAccounts(ctx, o.Host, key, keys, o.Amount, o.Fee)
 	case "/balance":
-		return controls.Balance(ctx, o.Host, key) //nolint:wrapcheck // of the same program
+		return controls.Balance(ctx, o.Host, key)
 	case "/unlock":
-		return 0, controls.Unlock(ctx, o.Host, key, o.Password) //nolint:wrapcheck // of the same program
+		return 0, controls.Unlock(ctx, o.Host, key, o.Password)
 	case "/send-payment":
-		return 0, controls.SendPayment(ctx, o.Host, key, receiver, o.Amount, o.Fee, o.Memo) //nolint:wrapcheck // of the same program
+		return 0, controls.SendPayment(ctx, o.Host, key, receiver, o.Amount, o.Fee, o.Memo)
 	case "/restart":
-		return 0, controls.Restart(ctx, o.Host, o.Clean) //nolint:wrapcheck // of the same program
+		return 0, controls.Restart(ctx, o.Host, o.Clean)
 	default:
 		return 0, fmt.Errorf("unknown operation %q", o.operation)
 	}

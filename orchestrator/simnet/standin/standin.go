@@ -58,19 +58,19 @@ type Disk struct{}
 
 // Read reads a file.
 func (Disk) Read(path string) ([]byte, error) {
-	return os.ReadFile(path) //nolint:gosec,wrapcheck // the path is the caller's own argument, and the error names it
+	return os.ReadFile(path) //nolint:gosec // the path is the caller's own argument, and the error names it
 }
 
 // Write writes a file, with the modes that Mina demands (keyfiles, section 2).
 func (Disk) Write(path string, content []byte, secret bool) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return err //nolint:wrapcheck // names operation and path
+		return err
 	}
 	mode := fs.FileMode(0o644)
 	if secret {
 		mode = 0o600
 	}
-	return os.WriteFile(path, content, mode) //nolint:wrapcheck // names operation and path
+	return os.WriteFile(path, content, mode)
 }
 
 // errUsage is a command line that the program does not understand.
@@ -123,7 +123,7 @@ func (c Call) exit(err error) int {
 func parse(set *flag.FlagSet, args []string, needed ...string) error {
 	set.SetOutput(io.Discard)
 	if err := set.Parse(args); err != nil {
-		return err //nolint:wrapcheck // names the flag
+		return err
 	}
 	if set.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q", set.Arg(0))
@@ -188,7 +188,7 @@ func (c Call) createAccounts(ctx context.Context, args []string) error {
 	keys := make([]mina.PublicKey, 0, *count)
 	for i := range *count {
 		if err := ctx.Err(); err != nil {
-			return context.Cause(ctx) //nolint:wrapcheck // the signal
+			return context.Cause(ctx)
 		}
 		key, err := c.writeKey(fmt.Sprintf("%s-%d", *prefix, i), password)
 		if err != nil {
@@ -200,7 +200,7 @@ func (c Call) createAccounts(ctx context.Context, args []string) error {
 		return fmt.Errorf("funding the new accounts: %w", err)
 	}
 	_, err = fmt.Fprintf(c.Stdout, "Created %d accounts\n", *count)
-	return err //nolint:wrapcheck // standard output
+	return err
 }
 
 // writeKey makes a key pair and writes its two files.
@@ -243,7 +243,7 @@ func (c Call) balance(ctx context.Context, args []string) error {
 		return fmt.Errorf("reading the balance: %w", err)
 	}
 	_, err = fmt.Fprintf(c.Stdout, "Balance: %s mina\n", balance)
-	return err //nolint:wrapcheck // standard output
+	return err
 }
 
 // unlock unlocks a key in a node's wallet.
@@ -265,7 +265,7 @@ func (c Call) unlock(ctx context.Context, args []string) error {
 		return fmt.Errorf("unlocking the account: %w", err)
 	}
 	_, err = fmt.Fprintf(c.Stdout, "Unlocked account!\nPublic key: %s\n", key)
-	return err //nolint:wrapcheck // standard output
+	return err
 }
 
 // sendPayment sends from a key that was unlocked.
@@ -285,7 +285,7 @@ func (c Call) sendPayment(ctx context.Context, args []string) error {
 		return fmt.Errorf("sending the payment: %w", err)
 	}
 	_, err = fmt.Fprintln(c.Stdout, "Dispatched payment")
-	return err //nolint:wrapcheck // standard output
+	return err
 }
 
 // keyFlag declares a flag that takes a public key.
@@ -293,7 +293,7 @@ func keyFlag(set *flag.FlagSet, name string) *mina.PublicKey {
 	var key mina.PublicKey
 	set.Func(name, "", func(text string) (err error) {
 		key, err = mina.ParsePublicKey(text)
-		return err //nolint:wrapcheck // the flag package names the flag
+		return err
 	})
 	return &key
 }
@@ -303,7 +303,7 @@ func amountFlag(set *flag.FlagSet, name string) *mina.Nanomina {
 	var amount mina.Nanomina
 	set.Func(name, "", func(text string) (err error) {
 		amount, err = mina.ParseMina(text)
-		return err //nolint:wrapcheck // the flag package names the flag
+		return err
 	})
 	return &amount
 }
@@ -321,11 +321,19 @@ func hostOf(server string) (string, error) {
 		if err != nil || u.Hostname() == "" {
 			return "", fmt.Errorf("the server %q is no URL with a host", server)
 		}
-		return u.Hostname(), nil
+		return nodeOn(u.Hostname()), nil
 	}
 	host, _, err := net.SplitHostPort(server)
 	if err != nil {
 		return "", fmt.Errorf("the server %q is neither a port, nor HOST:PORT, nor a URL", server)
 	}
-	return host, nil
+	return nodeOn(host), nil
+}
+
+// nodeOn returns the host of a node. The machine's own name is the first node, as a bare port is: no node has that address.
+func nodeOn(host string) string {
+	if host == "127.0.0.1" || host == "localhost" || host == "::1" {
+		return ""
+	}
+	return host
 }

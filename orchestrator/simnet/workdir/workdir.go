@@ -68,7 +68,7 @@ func New(path string, accounts int, password string, seed uint64) (*Dir, error) 
 			return nil, fmt.Errorf("making a key: %w", err)
 		}
 		if err := standin.WriteKey(standin.Disk{}, d.file("private-keys", fmt.Sprintf("key-%d", i)), key, password); err != nil {
-			return nil, err //nolint:wrapcheck // says it all
+			return nil, err
 		}
 		d.keys = append(d.keys, key)
 	}
@@ -100,6 +100,17 @@ func (d *Dir) Socket() string { return d.file("control.sock") }
 
 // Uptime is the path of the uptime service's configuration.
 func (d *Dir) Uptime() string { return d.file("uptime.json") }
+
+// Discard removes what keeps New from using the directory again, after a network that never came to life.
+func (d *Dir) Discard() error {
+	var errs []error
+	for _, name := range []string{d.Config(), d.Journal(), d.Socket()} {
+		if err := os.Remove(name); !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
 
 // ITNKeys returns the public halves of the ITN keys.
 func (d *Dir) ITNKeys() []ed25519.PublicKey {
@@ -163,13 +174,13 @@ func (d *Dir) writeJSON(path string, value any) error {
 	if err != nil {
 		return fmt.Errorf("writing %s: %w", path, err)
 	}
-	return os.WriteFile(path, append(text, '\n'), 0o644) //nolint:gosec,wrapcheck // holds no secret; the error names the path
+	return os.WriteFile(path, append(text, '\n'), 0o644) //nolint:gosec // holds no secret; the error names the path
 }
 
 // writeProgram writes a stand-in: a script, so that it is one file whatever the executable is called.
 func (d *Dir) writeProgram(name, executable string) error {
 	script := fmt.Sprintf("#!/bin/sh\nexec %s stand-in %s %s \"$@\"\n", quote(executable), name, quote(d.Socket()))
-	return os.WriteFile(d.file("bin", name), []byte(script), 0o755) //nolint:gosec,wrapcheck // has to be executable; the error names the path
+	return os.WriteFile(d.file("bin", name), []byte(script), 0o755) //nolint:gosec // has to be executable; the error names the path
 }
 
 // quote makes one word of the shell of a text.

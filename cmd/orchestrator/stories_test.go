@@ -1,0 +1,453 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"provingground/orchestrator/simnet"
+)
+
+var update = flag.Bool("update", false, "write what the command says now into the stories' golden files")
+
+// TestStories plays the stories of testdata/script: calls of the command as its users make them, with standard output, standard error and
+// exit code apart. Beside the commands of testscript they know:
+//
+//	lonely                        a configuration whose online list counts what is asked of it and of its one node, which refuses everything
+//	network [old] [FAULTS]        a simulated network, its directory being the current one; old makes all its nodes older daemons
+//	exits CODE PROGRAM ARG…       run a program to its end; -9 is the end by signal 9
+//	begin NAME [VAR=VALUE…] [<FILE|<-] PROGRAM ARG…   start one; with <- its standard input comes from says
+//	says NAME TEXT, hangs-up NAME                     give it a line of standard input; end that
+//	awaits NAME out|err REGEXP    wait until it has written that
+//	signals NAME INT|TERM|KILL
+//	ends NAME CODE                wait for its end; NAME.out and NAME.err hold what it wrote
+//	requests N|some               how many requests the lonely list and node have seen, or the simulated nodes
+//	schedules N, running N        how many schedules the simulated nodes ever accepted, and how many run and were not told to stop
+//	nested FILE LEVELS, sized FILE MIB                write a script with lists in lists, and a large one
+func TestStories(t *testing.T) {
+	t.Parallel()
+	testscript.Run(t, testscript.Params{
+		Dir: filepath.Join("testdata", "script"), UpdateScripts: *update, RequireUniqueNames: true, Setup: setUpStory,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"lonely": storyCommand(lonely), "network": storyCommand(storyNetwork), "exits": storyCommand(exits), "begin": storyCommand(begin), "says": storyCommand(says),
+			"hangs-up": storyCommand(hangsUp), "awaits": storyCommand(awaits), "signals": storyCommand(signals), "ends": storyCommand(ends),
+			"requests": storyCommand(requests), "schedules": storyCommand(schedules), "running": storyCommand(running), "nested": storyCommand(nested),
+			"sized": storyCommand(sized),
+		},
+	})
+}
+
+// story is what the commands of one story share.
+type story struct {
+	t        testing.TB
+	env      []string // of the programs that begin starts
+	network  *network
+	requests *atomic.Int64 // of the lonely list and node
+	begun    map[string]*process
+}
+
+type storyKey struct{}
+
+func setUpStory(env *testscript.Env) error {
+	t, ok := env.T().(testing.TB)
+	if !ok {
+		return errors.New("testscript does not give its test")
+	}
+	executable, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	bin := filepath.Join(env.WorkDir, ".bin")
+	if err := errors.Join(os.Mkdir(bin, 0o700), os.Symlink(executable, filepath.Join(bin, "orchestrator"))); err != nil {
+		return err
+	}
+	env.Setenv("PATH", bin+string(filepath.ListSeparator)+env.Getenv("PATH"))
+	env.Setenv(playEnv, "orchestrator")
+	env.Setenv("GORACE", "atexit_sleep_ms=0") // the race detector would let each process sleep a second at its end
+	env.Setenv("PW", "")
+	env.Values[storyKey{}] = &story{t: t, env: env.Vars, begun: map[string]*process{}}
+	return nil
+}
+
+// storyCommand makes a command for testscript of one that returns what is wrong.
+func storyCommand(do func(*testscript.TestScript, *story, []string) error) func(*testscript.TestScript, bool, []string) {
+	return func(ts *testscript.TestScript, negated bool, args []string) {
+		if negated {
+			ts.Fatalf("this command takes no !")
+		}
+		s, ok := ts.Value(storyKey{}).(*story)
+		if !ok {
+			ts.Fatalf("the story was not set up")
+		}
+		ts.Check(do(ts, s, args))
+	}
+}
+
+// want reports a wrong number of arguments.
+func want(args []string, n int, usage string) error {
+	if len(args) != n {
+		return fmt.Errorf("%d arguments; usage: %s", len(args), usage)
+	}
+	return nil
+}
+
+func lonely(ts *testscript.TestScript, s *story, _ []string) error {
+	s.requests = &atomic.Int64{}
+	mux := http.NewServeMux()
+	var port int
+	mux.HandleFunc("/v1/online", func(w http.ResponseWriter, _ *http.Request) {
+		s.requests.Add(1)
+		_, _ = fmt.Fprintf(w, `[{"remote_addr":"127.0.0.1","graphql_control_port":%d}]`, port)
+	})
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+		s.requests.Add(1)
+		http.Error(w, "go away", http.StatusUnauthorized)
+	})
+	server := httptest.NewServer(mux)
+	ts.Defer(server.Close)
+	address, ok := server.Listener.Addr().(*net.TCPAddr)
+	if !ok {
+		return errors.New("the server has no TCP address")
+	}
+	port = address.Port
+	ts.Setenv("ONLINE", server.URL+"/v1/online")
+	config, err := json.MarshalIndent(map[string]any{
+		"keyFile": "itn-key", "onlineURL": server.URL + "/v1/online", "slotDurationMs": 180000,
+		"genesisTimestamp": time.Now().UTC().Format(time.RFC3339Nano), "clockScale": 36000, // pauses between attempts are network time
+	}, "", "  ")
+	return errors.Join(err, os.WriteFile(ts.MkAbs("config.json"), config, 0o600),
+		os.WriteFile(ts.MkAbs("itn-key"), []byte("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n"), 0o600))
+}
+
+func storyNetwork(ts *testscript.TestScript, s *story, args []string) error {
+	old := len(args) > 0 && args[0] == "old"
+	if old {
+		args = args[1:]
+	}
+	faults, err := simnet.ParseFaults(strings.Join(args, ";"))
+	if err != nil {
+		return err
+	}
+	s.network = newNetwork(s.t, ts.MkAbs("."), usualScale, func(o *simnet.Options) {
+		o.Faults = faults
+		if old {
+			o.Old = o.Nodes
+		}
+	})
+	return nil
+}
+
+// code returns the exit code of a program that ended; -n when signal n ended it.
+func code(err error) (int, error) {
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		return 0, nil
+	case !errors.As(err, &exit):
+		return 0, err
+	}
+	if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+		return -int(status.Signal()), nil
+	}
+	return exit.ExitCode(), nil
+}
+
+func wantCode(ended error, wanted string) error {
+	got, err := code(ended)
+	if err == nil && strconv.Itoa(got) != wanted {
+		err = fmt.Errorf("exit code %d, not %s", got, wanted)
+	}
+	return err
+}
+
+func exits(ts *testscript.TestScript, _ *story, args []string) error {
+	if len(args) < 2 {
+		return errors.New("usage: exits CODE PROGRAM ARG…")
+	}
+	return wantCode(ts.Exec(args[1], args[2:]...), args[0])
+}
+
+// process is a program that a story has begun.
+type process struct {
+	cmd      *exec.Cmd
+	in       io.WriteCloser
+	out, err *transcript
+	ended    chan struct{} // closed at its end
+	how      error         // how it ended, from then on
+}
+
+// transcript is what a program writes, to be waited for.
+type transcript struct {
+	mu   sync.Mutex
+	text []byte
+	more chan struct{} // closed with the next text
+}
+
+func newTranscript() *transcript { return &transcript{more: make(chan struct{})} }
+
+func (t *transcript) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.text = append(t.text, p...)
+	close(t.more)
+	t.more = make(chan struct{})
+	return len(p), nil
+}
+
+func (t *transcript) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return string(t.text)
+}
+
+// await waits until the text matches or the program has ended.
+func (t *transcript) await(ctx context.Context, re *regexp.Regexp, ended <-chan struct{}) error {
+	for {
+		t.mu.Lock()
+		matched, more := re.Match(t.text), t.more
+		t.mu.Unlock()
+		if matched {
+			return nil
+		}
+		select {
+		case <-more:
+		case <-ended:
+			if re.MatchString(t.String()) {
+				return nil
+			}
+			return fmt.Errorf("it ended without writing %q:\n%s", re, t)
+		case <-ctx.Done():
+			return fmt.Errorf("%w: it has not written %q:\n%s", context.Cause(ctx), re, t)
+		}
+	}
+}
+
+// patience is how long a story waits for a program that it has begun.
+const patience = 2 * time.Minute
+
+func (s *story) patient() (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(s.t.Context(), patience, fmt.Errorf("no end within %s", patience))
+}
+
+func begin(ts *testscript.TestScript, s *story, args []string) error {
+	if len(args) < 2 {
+		return errors.New("usage: begin NAME [VAR=VALUE…] [<FILE|<-] PROGRAM ARG…")
+	}
+	name, args := args[0], args[1:]
+	env := append(s.env[:len(s.env):len(s.env)], "PWD="+ts.MkAbs("."))
+	for len(args) > 0 && regexp.MustCompile(`^[A-Z_]+=`).MatchString(args[0]) {
+		env, args = append(env, args[0]), args[1:]
+	}
+	from := os.DevNull
+	if len(args) > 0 && strings.HasPrefix(args[0], "<") {
+		from, args = args[0][1:], args[1:]
+	}
+	if len(args) == 0 || s.begun[name] != nil {
+		return fmt.Errorf("%q has no program, or is under way already", name)
+	}
+	if args[0] == "orchestrator" {
+		args[0] = filepath.Join(ts.Getenv("WORK"), ".bin", "orchestrator")
+	}
+	p := &process{out: newTranscript(), err: newTranscript(), ended: make(chan struct{})}
+	p.cmd = exec.CommandContext(s.t.Context(), args[0], args[1:]...)
+	p.cmd.Dir, p.cmd.Env, p.cmd.Stdout, p.cmd.Stderr = ts.MkAbs("."), env, p.out, p.err
+	if from == "-" {
+		in, err := p.cmd.StdinPipe()
+		if err != nil {
+			return err
+		}
+		p.in = in
+	} else {
+		file, err := os.Open(ts.MkAbs(from))
+		if err != nil {
+			return err
+		}
+		defer file.Close()
+		p.cmd.Stdin = file
+	}
+	if err := p.cmd.Start(); err != nil {
+		return err
+	}
+	go func() {
+		p.how = p.cmd.Wait()
+		close(p.ended)
+	}()
+	ts.Defer(func() {
+		_ = p.cmd.Process.Kill()
+		<-p.ended
+	})
+	s.begun[name] = p
+	return nil
+}
+
+// find returns a program that was begun.
+func (s *story) find(name string) (*process, error) {
+	p := s.begun[name]
+	if p == nil {
+		return nil, fmt.Errorf("no program %q was begun", name)
+	}
+	return p, nil
+}
+
+func says(_ *testscript.TestScript, s *story, args []string) error {
+	if err := want(args, 2, "says NAME TEXT"); err != nil {
+		return err
+	}
+	p, err := s.find(args[0])
+	if err != nil {
+		return err
+	}
+	_, err = io.WriteString(p.in, args[1]+"\n")
+	return err
+}
+
+func hangsUp(_ *testscript.TestScript, s *story, args []string) error {
+	if err := want(args, 1, "hangs-up NAME"); err != nil {
+		return err
+	}
+	p, err := s.find(args[0])
+	if err != nil {
+		return err
+	}
+	return p.in.Close()
+}
+
+func awaits(_ *testscript.TestScript, s *story, args []string) error {
+	if err := want(args, 3, "awaits NAME out|err REGEXP"); err != nil {
+		return err
+	}
+	p, err := s.find(args[0])
+	if err != nil {
+		return err
+	}
+	re, err := regexp.Compile("(?m)" + args[2])
+	if err != nil {
+		return err
+	}
+	from := p.out
+	if args[1] == "err" {
+		from = p.err
+	}
+	ctx, cancel := s.patient()
+	defer cancel()
+	return from.await(ctx, re, p.ended)
+}
+
+func signals(_ *testscript.TestScript, s *story, args []string) error {
+	if err := want(args, 2, "signals NAME INT|TERM|KILL"); err != nil {
+		return err
+	}
+	p, err := s.find(args[0])
+	if err != nil {
+		return err
+	}
+	known := map[string]syscall.Signal{"INT": syscall.SIGINT, "TERM": syscall.SIGTERM, "KILL": syscall.SIGKILL}
+	return p.cmd.Process.Signal(known[args[1]])
+}
+
+func ends(ts *testscript.TestScript, s *story, args []string) error {
+	if err := want(args, 2, "ends NAME CODE"); err != nil {
+		return err
+	}
+	p, err := s.find(args[0])
+	if err != nil {
+		return err
+	}
+	ctx, cancel := s.patient()
+	defer cancel()
+	select {
+	case <-p.ended:
+	case <-ctx.Done():
+		return fmt.Errorf("%w; it wrote:\n%s%s", context.Cause(ctx), p.out, p.err)
+	}
+	delete(s.begun, args[0])
+	ts.Logf("[%s.out]\n%s[%s.err]\n%s", args[0], p.out, args[0], p.err)
+	return errors.Join(wantCode(p.how, args[1]),
+		os.WriteFile(ts.MkAbs(args[0]+".out"), []byte(p.out.String()), 0o600), os.WriteFile(ts.MkAbs(args[0]+".err"), []byte(p.err.String()), 0o600))
+}
+
+func requests(_ *testscript.TestScript, s *story, args []string) error {
+	if err := want(args, 1, "requests N|some"); err != nil {
+		return err
+	}
+	seen := 0
+	switch {
+	case s.requests != nil:
+		seen = int(s.requests.Load())
+	case s.network != nil:
+		for _, entry := range s.network.History() {
+			if _, ok := entry.Fact.(simnet.RequestAnswered); ok {
+				seen++
+			}
+		}
+	default:
+		return errors.New("there is nothing that requests could go to")
+	}
+	if args[0] == "some" && seen > 0 || args[0] == strconv.Itoa(seen) {
+		return nil
+	}
+	return fmt.Errorf("%d requests, not %s", seen, args[0])
+}
+
+// wantCount compares a number of things with the one that a command names.
+func wantCount(what string, things []simnet.Schedule, args []string) error {
+	if err := want(args, 1, what+" N"); err != nil {
+		return err
+	}
+	if args[0] != strconv.Itoa(len(things)) {
+		return fmt.Errorf("%s: %d, not %s: %v", what, len(things), args[0], things)
+	}
+	return nil
+}
+
+func schedules(_ *testscript.TestScript, s *story, args []string) error {
+	return wantCount("schedules", s.network.History().Schedules(), args)
+}
+
+func running(_ *testscript.TestScript, s *story, args []string) error {
+	return wantCount("running", s.network.History().Unstopped(), args)
+}
+
+func nested(ts *testscript.TestScript, _ *story, args []string) error {
+	if err := want(args, 2, "nested FILE LEVELS"); err != nil {
+		return err
+	}
+	levels, err := strconv.Atoi(args[1])
+	if err != nil {
+		return err
+	}
+	text := fmt.Sprintf(`{"action":"join","params":{"group1":%s%s}}`+"\n", strings.Repeat("[", levels), strings.Repeat("]", levels))
+	return os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o600)
+}
+
+func sized(ts *testscript.TestScript, _ *story, args []string) error {
+	if err := want(args, 2, "sized FILE MIB"); err != nil {
+		return err
+	}
+	mebibytes, err := strconv.Atoi(args[1])
+	if err != nil {
+		return err
+	}
+	line := append(bytes.Repeat([]byte(" "), 1<<20-1), '\n')
+	return os.WriteFile(ts.MkAbs(args[0]), append(bytes.Repeat(line, mebibytes), "{}\n"...), 0o600)
+}
