@@ -275,6 +275,10 @@ func (c *Checker) refKind(ref *Ref, param Param, report report) {
 	if !listFits || !output.Kind.fits(param.Kind) {
 		report(ref.Span, "", "%q wants %s, and %q of step %d (%s) is %s",
 			param.Name, wants(param.Kind, param.List), ref.Name, ref.Step, target.action, wants(output.Kind, output.List))
+		return
+	}
+	if output.Sensitive && param.Kind != PrivateKey && param.Kind != Any { // what does not know that it handles a secret would print it
+		report(ref.Span, "", "%q cannot be secret, and %q of step %d (%s) is", param.Name, ref.Name, ref.Step, target.action)
 	}
 }
 

@@ -57,6 +57,8 @@ func checkFund(c *checking) {
 	}
 	if prefix, ok := c.text("prefix"); ok && strings.HasSuffix(prefix, "/") {
 		c.report("prefix", "write "+prefix+"key", "prefix is a directory, and key files would have no name")
+	} else if ok && prefix != "" && path.Dir(prefix) == "." {
+		c.report("prefix", "write ./keys/"+path.Base(prefix), "prefix has no directory: the new keys get one of their own, which must not exist yet")
 	}
 	if ok1 && ok2 {
 		if each := amount.Quo(amount, num); floor(each).Uint64() <= uint64(creationFee) {

@@ -294,10 +294,7 @@ func runRestart(ctx context.Context, t *task) error {
 	if clean {
 		verb = "redeploy"
 	}
-	places := make(chan struct{}, atOnce)
-	errs := each(ctx, t.run, hosts, func(ctx context.Context, _ int, host string) error {
-		t.world.Clock.Idle(func() { places <- struct{}{} })
-		defer func() { <-places }()
+	errs := eachOf(ctx, t.run, atOnce, hosts, func(ctx context.Context, _ int, host string) error {
 		intent := Intent{Kind: kindRestart, Node: host, Clean: clean}
 		if e, ok := t.earlier(intent); ok && e.settled != nil && e.settled.Result == resultDone {
 			return nil
@@ -319,9 +316,12 @@ func runRestart(ctx context.Context, t *task) error {
 // programResult says what became of a call of a program.
 func programResult(err error) Settled {
 	var exit *ExitError
+	var notStarted *notStartedError
 	switch {
 	case err == nil:
 		return Settled{Result: resultDone}
+	case errors.As(err, &notStarted):
+		return Settled{Result: resultNotSent, Message: err.Error()}
 	case errors.As(err, &exit) && exit.Code >= 0:
 		return Settled{Result: resultRefused, Message: err.Error()}
 	default:

@@ -72,21 +72,18 @@ func stopAllScheduledAction() Action {
 					add(Receipt{address, handle})
 				}
 			}
-			noHandle := 0
+			var noHandle []error
 			for _, e := range t.ledger.find(func(e entry) bool {
 				return e.intent.Kind.load() && (ownOnly || on[e.intent.Node])
 			}) {
 				if e.handle() == "" {
-					noHandle++
+					noHandle = append(noHandle, fmt.Errorf("%s: %w", t.remaining(e, "load that this run scheduled"), errNoHandle))
 					continue
 				}
 				add(Receipt{e.intent.Node, e.handle()})
 			}
-			if noHandle > 0 {
-				t.log.Warn("load without a known handle cannot be stopped, and ends by itself", zap.Int("schedules", noHandle))
-			}
 			stopped, err := t.stopReceipts(ctx, receipts)
-			return errors.Join(outputList(t, "receipt", stopped), failures(errs), err)
+			return errors.Join(outputList(t, "receipt", stopped), failures(errs), err, failures(noHandle))
 		},
 	}
 }
@@ -143,6 +140,9 @@ func (t *task) stopReceipt(ctx context.Context, r Receipt) error {
 	if errors.Is(err, itn.ErrUnknownHandle) {
 		how, err = "had ended", nil
 		t.log.Info("load had ended already", zap.String("node", r.Address), zap.String("handle", r.Handle))
+	}
+	if slices.ContainsFunc(calls, func(e entry) bool { return e.goneBy(err) }) {
+		how, err = howWithDaemon, nil
 	}
 	if err != nil {
 		return fmt.Errorf("stop %s: %w", r.Handle, err)

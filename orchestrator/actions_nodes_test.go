@@ -94,9 +94,20 @@ func TestIsolate(t *testing.T) {
 		), n.forwarded()).mustEnd(t, orchestrator.CodeOK)
 		n.mustBeIsolated(t, []string{n.Nodes()[2], n.Nodes()[4]})
 	})
+	t.Run("the list is read for that where nothing else has read it", func(t *testing.T) { // as in a run that was resumed
+		n := newNetwork(t, nil)
+		n.run(step("isolate", params{"nodes": []string{"node-2.example:80", "node-4.example:80"}}), n.forwarded()).mustEnd(t, orchestrator.CodeOK)
+		n.mustBeIsolated(t, []string{n.Nodes()[2], n.Nodes()[4]})
+	})
 	t.Run("not by the name of a forwarder (D31)", func(t *testing.T) {
 		n := newNetwork(t, nil)
-		e := n.run(step("isolate", params{"nodes": []string{"node-2.example:80", "node-4.example:80"}}), n.forwarded()).mustEnd(t, orchestrator.CodeStep)
+		o := n.forwarded()
+		forwarded := o.change
+		o.change = func(w *orchestrator.World) {
+			forwarded(w)
+			w.Online = onlineFunc(func(context.Context) ([]uptime.Node, error) { return nil, nil })
+		}
+		e := n.run(step("isolate", params{"nodes": []string{"node-2.example:80", "node-4.example:80"}}), o).mustEnd(t, orchestrator.CodeStep)
 		mustSay(t, e.Err.Error(), "node-2.example:80", "IP address is not known")
 		n.mustBeIsolated(t, nil)
 	})

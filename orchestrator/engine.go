@@ -259,7 +259,7 @@ func (r *Run) Do(ctx context.Context) Result {
 		err = fmt.Errorf("the end of the run: %w", err)
 	}
 	result := r.run.finish(ctx, err)
-	if err := r.run.end(end{Code: result.Code, Error: r.run.world.Mask(result.Err.Error())}); err != nil {
+	if err := r.run.end(end{Code: result.Code, Error: r.run.world.Mask(result.Err.Error())}); err != nil && !r.run.record.Kept() {
 		r.run.log.Warn("the end of the run could not be recorded", zap.Error(err))
 	}
 	return result
@@ -336,7 +336,7 @@ func (r *Run) steps(ctx context.Context) error {
 			return r.run.runSteps(ctx, batch, r.of)
 		}
 		if err != nil {
-			return errors.Join(err, r.run.runSteps(ctx, batch, r.of))
+			return err // and what was collected for a batch is not begun
 		}
 		if item.step == nil {
 			r.run.comment(item.comment)
@@ -456,7 +456,7 @@ func (r *run) finish(ctx context.Context, err error) Result {
 		result.Code = CodeScript
 	}
 	r.progress.Cleaning()
-	r.log.Error("the run failed", zap.Error(err))
+	r.world.Shown.Error("the run failed", zap.Error(err)) // the caller shows it with its place
 	if internal != nil {
 		r.log.Error("error inside the program, please report it", zap.ByteString("stack", internal.stack))
 	}

@@ -93,9 +93,18 @@ func (n *network) cut(t *testing.T, text string, line int, torn bool) (path stri
 	return path, true
 }
 
+// leftover is what a run that was cut off left: a network that runs something of it, and its record.
+type leftover struct {
+	t      *testing.T
+	n      *network
+	old    int      // so many of its nodes are older
+	payers []string // the public keys of all fee payers
+	path   string   // of the record
+}
+
 // eachCut calls f for every line at which the script of everything can be cut off, with a network of its own that runs what the run left.
 // Whether the line is whole or torn, and whether some nodes are older, takes turns; at ROUNDS=40 and more everything is tried.
-func eachCut(t *testing.T, f func(t *testing.T, old int, n *network, payers []string, path string)) {
+func eachCut(t *testing.T, f func(leftover)) {
 	t.Helper()
 	turn := rand.IntN(4)
 	variants := 1
@@ -114,7 +123,7 @@ func eachCut(t *testing.T, f func(t *testing.T, old int, n *network, payers []st
 				n, payers, zpayers := newEverythingNetwork(t, old)
 				path, ok := n.cut(t, n.everything("cut"), line, torn)
 				if over = !ok; ok {
-					f(t, old, n, append(payers, zpayers...), path)
+					f(leftover{t, n, old, append(payers, zpayers...), path})
 				}
 			})
 			if over {
@@ -130,7 +139,8 @@ func eachCut(t *testing.T, f func(t *testing.T, old int, n *network, payers []st
 // TestStopAfterEveryLine: whatever line a run was cut off at, stop leaves nothing behind but what it reports, and that can only be load of
 // an older node whose answer nobody has.
 func TestStopAfterEveryLine(t *testing.T) {
-	eachCut(t, func(t *testing.T, old int, n *network, _ []string, path string) {
+	eachCut(t, func(l leftover) {
+		t, n, old, path := l.t, l.n, l.old, l.path
 		first, log := n.stop(path, trial{})
 		n.mustBeReported(t, first)
 		n.mustBeUnstoppable(t, old, first, log)
@@ -207,7 +217,8 @@ func TestResumeAfterEveryLine(t *testing.T) {
 	wantState, wantDone := whole.state(append(payers, zpayers...)), whole.done()
 	wantLines := recordedNames(t, uninterrupted.out)
 
-	eachCut(t, func(t *testing.T, old int, n *network, payers []string, path string) {
+	eachCut(t, func(l leftover) {
+		t, n, old, path := l.t, l.n, l.old, l.path
 		recorded, err := orchestrator.ReadRecord(path)
 		if err != nil {
 			t.Fatal(err)
@@ -219,7 +230,7 @@ func TestResumeAfterEveryLine(t *testing.T) {
 		e := n.try(text, trial{seed: 99, resume: recorded}).mustEnd(t, orchestrator.CodeOK) // the recorded seed counts
 		n.mustBeTrue(t, e)
 		mustEqual(t, "what was done in all", wantDone, n.done())
-		state := n.state(payers)
+		state := n.state(l.payers)
 		// Load of an older node whose answer was lost has no receipt, so the script's stop cannot stop it.
 		state = slices.DeleteFunc(state, func(s string) bool {
 			return old > 0 && strings.HasPrefix(s, "schedulePayments on ") && !slices.Contains(wantState, s)
@@ -236,12 +247,12 @@ func TestResumeAfterEveryLine(t *testing.T) {
 			if strings.Contains(e.out, line) {
 				continue
 			}
-			var l struct {
+			var old struct {
 				Step int
 				Name string
 			}
-			mustDecode(t, line, &l)
-			if strings.HasPrefix(l.Name, "_") && l.Name != "_end" || finished[fmt.Sprintf("%d _done", l.Step)] > 0 {
+			mustDecode(t, line, &old)
+			if strings.HasPrefix(old.Name, "_") && old.Name != "_end" || finished[fmt.Sprintf("%d _done", old.Step)] > 0 {
 				t.Errorf("this line of the old record is not in the new one: %s", line)
 			}
 		}

@@ -30,10 +30,10 @@ func TestManyFaultsAtOnce(t *testing.T) {
 		count = 1
 	}
 	ended := map[int]int{}
-	for round := range uint64(count) { //nolint:gosec // not negative
+	for round := range uint64(count) {
 		seed := first + round
 		t.Run(fmt.Sprintf("SEED=%d", seed), func(t *testing.T) {
-			ended[manyFaults(t, rand.New(rand.NewPCG(seed, 0)))]++ //nolint:gosec // a test's chance
+			ended[manyFaults(t, rand.New(rand.NewPCG(seed, 0)))]++
 		})
 	}
 	t.Logf("exit codes: %v", ended)

@@ -340,7 +340,7 @@ func TestKeysInTheScript(t *testing.T) {
 	}
 	good := somePayments().with(params{"feePayers": texts, "nodes": n.Nodes()})
 	for name, wrong := range map[string]params{
-		"an unknown parameter":    good.with(params{"reciever": "x"}),
+		"an unknown parameter":    good.with(params{"receiverr": "x"}),
 		"a key in a wrong place":  good.with(params{"receiver": texts[0]}),
 		"a key as a number":       good.with(params{"amount": texts[0]}),
 		"a key as the name":       good.with(params{"experimentName": texts[0]}),

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"provingground/dsl"
 	"provingground/internal/redact"
@@ -28,7 +29,7 @@ import (
 
 // trial is a run of which every part can be made to fail. What is not set is as in any run.
 type trial struct {
-	ctx      context.Context
+	ctx      context.Context //nolint:containedctx // of the one call that it is handed to
 	seed     uint64
 	world    func(*orchestrator.World)
 	between  func(exchange) (*http.Response, error) // stands between the run and the nodes
@@ -196,7 +197,7 @@ func (m meddler) RoundTrip(request *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	_, fields, _ := strings.Cut(sent.Query, "{")
-	name := strings.FieldsFunc(fields, func(r rune) bool { return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z') })
+	name := strings.FieldsFunc(fields, func(r rune) bool { return !unicode.IsLetter(r) })
 	return m.between(exchange{
 		Request: request, node: request.URL.Host, operation: name[0], body: body, pass: func() (*http.Response, error) { return m.direct.RoundTrip(request) },
 	})

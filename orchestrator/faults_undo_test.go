@@ -98,15 +98,15 @@ func TestAnIsolationThatIsRefusedInPart(t *testing.T) {
 }
 
 // restartNode restarts a node, and returns when it is down or, if that is waited for, back again.
-func (n *network) restartNode(t testing.TB, host string, wait bool) {
-	t.Helper()
+func (n *network) restartNode(tb testing.TB, host string, wait bool) {
+	tb.Helper()
 	before := len(toldOf[simnet.DaemonStarted](n))
-	if err := n.Restart(t.Context(), host, false); err != nil {
-		t.Error(err)
+	if err := n.Restart(tb.Context(), host, false); err != nil {
+		tb.Error(err)
 	}
 	for wait && len(toldOf[simnet.DaemonStarted](n)) == before {
-		if err := n.clock.Sleep(t.Context(), time.Minute); err != nil {
-			t.Error(err)
+		if err := n.clock.Sleep(tb.Context(), time.Minute); err != nil {
+			tb.Error(err)
 			return
 		}
 	}
@@ -124,6 +124,7 @@ func TestOneSilentNodeDoesNotHoldUpTheOthers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			n, _ := newLoadNetwork(t, 6, nil)
 			var fell atomic.Bool
+			var asked atomic.Int32
 			node := n.Nodes()[2]
 			e := n.try(script(discoverAndLoadKeys(),
 				step("isolate", params{"nodes": n.Nodes()[:3]}), // 2, the silent node among them
@@ -132,10 +133,14 @@ func TestOneSilentNodeDoesNotHoldUpTheOthers(t *testing.T) {
 				failing(),
 			), trial{step: func(number int, _ string) { fell.Store(number == 5) }, between: func(x exchange) (*http.Response, error) {
 				if x.node == node && fell.Load() {
+					asked.Add(1)
 					return silent(x)
 				}
 				return x.pass()
 			}, cleanup: 3 * time.Second}).mustEnd(t, orchestrator.CodeRemains)
+			if name == "is down" && (asked.Load() < 2 || asked.Load() > 3) { // once in each round; the pauses are 1 s and 2 s
+				t.Errorf("the silent node was asked %d times, want once in each of 2 or 3 rounds", asked.Load())
+			}
 			n.mustBeTrue(t, e)
 			mustEqual(t, "undone", []string{
 				"step 4 (payments): undone on 5/6", "step 3 (set-zkapp-soft-limit): undone on 5/6", "step 2 (isolate): undone on 2/3",

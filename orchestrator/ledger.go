@@ -2,9 +2,11 @@ package orchestrator
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"provingground/orchestrator/itn"
@@ -35,7 +37,6 @@ const (
 	kindPayments   Kind = "payments"        // load of payments
 	kindZkapps     Kind = "zkapps"          // load of zkApp commands
 	kindIsolate    Kind = "isolate"         // a node talks to some peers only
-	kindPeers      Kind = "peers"           // a node's gating was reset, or peers were added
 	kindLimit      Kind = "limit"           // the soft limit of zkApp commands in a block
 	kindStopDaemon Kind = "stop-daemon"     // a daemon ends
 	kindRestart    Kind = "restart"         // a node is restarted from outside
@@ -118,7 +119,12 @@ type entry struct {
 	undone  *Undone
 
 	withDaemon bool // undone, because its daemon has ended
+	restarted  bool // a control program said that it restarted the host since
 }
+
+// goneBy reports whether an error of asking its node shows that what the call left behind is gone: the run restarted the host since, and nobody
+// listens there.
+func (e *entry) goneBy(err error) bool { return e.restarted && errors.Is(err, syscall.ECONNREFUSED) }
 
 // attempt identifies the call's request on its node; false when it has none (it was never about to be sent).
 func (e *entry) attempt() (itn.Attempt, bool) {
@@ -225,18 +231,23 @@ func (l *ledger) take(line record.Line) error {
 	return nil
 }
 
-// daemonEnds draws the conclusion from a stopped or restarted daemon: what lay in its memory is gone.
+// daemonEnds draws the conclusion from a stopped or restarted daemon. What lay in the memory of one that accepted to stop is gone. That a
+// control program ended well is not as good a proof: then the node is asked, and only one that nobody listens on any more is believed to
+// have lost what it had.
 func (l *ledger) daemonEnds(end *entry) {
 	if end.settled.Result != resultDone || end.intent.Kind != kindStopDaemon && end.intent.Kind != kindRestart {
 		return
 	}
 	for _, e := range l.entries {
-		same := e.intent.Node == end.intent.Node && e.intent.ServerUUID == end.intent.ServerUUID
-		if end.intent.Kind == kindRestart {
-			same = hostOf(e.intent.Node) == end.intent.Node
+		if e.intent.Call > end.intent.Call || !e.mayRemain() {
+			continue
 		}
-		if same && e.intent.Call < end.intent.Call && e.mayRemain() {
-			e.undone, e.withDaemon = &Undone{Call: e.intent.Call, How: "gone with the daemon"}, true
+		if end.intent.Kind == kindRestart {
+			e.restarted = e.restarted || hostOf(e.intent.Node) == end.intent.Node
+			continue
+		}
+		if e.intent.Node == end.intent.Node && e.intent.ServerUUID == end.intent.ServerUUID {
+			e.undone, e.withDaemon = &Undone{Call: e.intent.Call, How: howWithDaemon}, true
 		}
 	}
 }

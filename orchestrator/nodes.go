@@ -9,6 +9,8 @@ import (
 	"slices"
 	"sync"
 
+	"go.uber.org/zap"
+
 	"provingground/orchestrator/itn"
 	"provingground/uptime"
 )
@@ -18,6 +20,7 @@ type nodes struct {
 	world     World
 	overrides uptime.Overrides
 
+	list  sync.Once // reads the online list where nothing else has, for the nodes' IP addresses
 	mu    sync.Mutex
 	known map[string]*node
 }
@@ -26,6 +29,7 @@ type nodes struct {
 type node struct {
 	address string
 	client  *itn.Client
+	network *nodes
 
 	mu       sync.Mutex
 	identity *itn.Identity // as of the last auth; nil before the first
@@ -42,7 +46,7 @@ func (ns *nodes) at(address string) *node {
 	defer ns.mu.Unlock()
 	n := ns.known[address]
 	if n == nil {
-		n = &node{address: address, client: ns.world.Dial(address)}
+		n = &node{address: address, client: ns.world.Dial(address), network: ns}
 		ns.known[address] = n
 	}
 	return n
@@ -124,12 +128,28 @@ func (n *node) peer(ctx context.Context) (itn.NetworkPeer, error) {
 	n.mu.Lock()
 	host := n.remote
 	n.mu.Unlock()
+	if _, err := netip.ParseAddr(hostOf(n.address)); !host.IsValid() && err != nil {
+		host = n.remoteFromList(ctx)
+	}
 	if !host.IsValid() {
 		if host, err = netip.ParseAddr(hostOf(n.address)); err != nil {
 			return itn.NetworkPeer{}, fmt.Errorf("node %s as a peer: %w", n.address, errNoHost)
 		}
 	}
 	return itn.NetworkPeer{PeerID: identity.PeerID, Host: host.Unmap().String(), Libp2pPort: int(identity.Libp2pPort)}, nil
+}
+
+// remoteFromList returns where the node's uptime reports come from, by an online list that is read now: a resumed run, or one that took its
+// nodes from an earlier run's outputs, has not read one.
+func (n *node) remoteFromList(ctx context.Context) netip.Addr {
+	n.network.list.Do(func() {
+		if _, _, err := n.network.online(ctx); err != nil {
+			n.network.world.Log.Warn("the nodes' IP addresses are not known", zap.Error(err))
+		}
+	})
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.remote
 }
 
 // hostOf returns the host of an address HOST:PORT; IPv6 without brackets. What is no such address is returned as it is.

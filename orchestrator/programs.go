@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -80,7 +81,11 @@ func (Executables) Run(ctx context.Context, c Command) error {
 	const grace = 10 * time.Second
 	cmd := exec.CommandContext(ctx, c.Path, c.Args...) //nolint:gosec // the configuration names the executable
 	cmd.Env = append(os.Environ(), c.Env...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	// Killed with us, if we are killed: a funding run that went on alone would meet the one that a resumed run starts. The kernel counts the
+	// thread that started it as us.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
 	cmd.WaitDelay = grace
 	var mu sync.Mutex
@@ -110,15 +115,25 @@ func (Executables) Run(ctx context.Context, c Command) error {
 	readers.Wait()
 	var exit *exec.ExitError
 	switch {
+	case ctx.Err() != nil && cmd.Process == nil:
+		return &notStartedError{fmt.Errorf("%s was not started: %w", c.Path, context.Cause(ctx))}
 	case ctx.Err() != nil && err != nil:
 		return fmt.Errorf("%s was stopped: %w", c.Path, context.Cause(ctx))
 	case errors.As(err, &exit):
 		return &ExitError{Program: c.Path + " " + firstWords(c.Args), Code: exit.ExitCode(), Last: last}
+	case errors.Is(err, exec.ErrWaitDelay): // it ended well, and left something running that holds its output open
+		return nil
 	case err != nil:
-		return fmt.Errorf("start %s: %w", c.Path, err)
+		return &notStartedError{fmt.Errorf("start %s: %w", c.Path, err)}
 	}
 	return nil
 }
+
+// notStartedError says that a program was not started: it has done nothing.
+type notStartedError struct{ err error }
+
+func (e *notStartedError) Error() string { return e.err.Error() }
+func (e *notStartedError) Unwrap() error { return e.err }
 
 // firstWords names a sub-command: the arguments before the first flag.
 func firstWords(args []string) string {

@@ -48,6 +48,9 @@ func readRecord(name string, from io.Reader) (*Recorded, error) {
 		r.lines = append(r.lines, l)
 		switch l.Name {
 		case lineRun:
+			if headed {
+				return errors.New("a second run begins here: the file holds the records of two runs; put each into a file of its own")
+			}
 			headed = true
 			return json.Unmarshal(l.Value, &r.header) //nolint:wrapcheck // the reader says where
 		case lineDone:

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"slices"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -97,14 +98,19 @@ func (t *task) intend(i Intent) error {
 // each calls f for every item, many at once, and returns the errors, item by item. It stops starting calls when ctx ends; what it did not
 // start has the cause of that as its error.
 func each[T any](ctx context.Context, t *run, items []T, f func(ctx context.Context, i int, item T) error) []error {
+	return eachOf(ctx, t, t.config.Concurrency, items, f)
+}
+
+// eachOf is each with so many calls at once.
+func eachOf[T any](ctx context.Context, t *run, atOnce int, items []T, f func(ctx context.Context, i int, item T) error) []error {
 	errs := make([]error, len(items))
-	group, _ := t.world.Clock.Group(ctx, t.config.Concurrency)
+	group, _ := t.world.Clock.Group(ctx, atOnce)
 	for i, item := range items {
-		if ctx.Err() != nil {
-			errs[i] = context.Cause(ctx)
-			continue
-		}
-		group.Go(func() error {
+		group.Go(func() error { // which waits for a place, so ctx is looked at behind it
+			if ctx.Err() != nil {
+				errs[i] = context.Cause(ctx)
+				return nil
+			}
 			errs[i] = guard(func() error { return f(ctx, i, item) })
 			return nil
 		})
@@ -211,8 +217,6 @@ func (t *task) send(
 			t.log.Warn("the reply was lost, and the node did what it was asked for", zap.String("node", intent.Node), zap.Error(err))
 			err = nil
 		}
-	case s.Result == resultGone && intent.Kind == kindStopDaemon: // the reply was lost with the daemon, which is what was asked for
-		s.Result, s.Message, err = resultDone, "", nil
 	case s.Result == resultGone && intent.Kind == kindStopDaemon: // it ended before it could answer
 		s, err = Settled{Call: intent.Call, Result: resultDone, Message: err.Error()}, nil
 	case s.Result == resultRefused && intent.Kind == kindIsolate && errors.As(err, &refusal):
@@ -311,12 +315,14 @@ func accepted(ctx context.Context, r *run, intent Intent) Settled {
 	case !intent.Kind.load() && intent.Kind != kindAccounts:
 		s.Result = resultDone
 	case intent.Handle != "": // the node lists what runs
-		handles, err := r.nodes.at(intent.Node).client.ScheduledTransactions(ctx)
+		listed, err := r.lists(ctx, intent)
 		switch {
 		case err != nil:
 			s.Handle, s.Message = intent.Handle, err.Error()
-		case slices.Contains(handles, intent.Handle):
+		case listed:
 			s.Result, s.Handle = resultDone, intent.Handle
+		case intent.Ends != nil && !r.world.Clock.Now().Before(*intent.Ends): // it ran, and is over
+			s.Result, s.Handle, s.Message = resultDone, intent.Handle, "it has ended"
 		default:
 			s.Result, s.Message = resultRefused, "the node does not list it"
 		}
@@ -324,8 +330,35 @@ func accepted(ctx context.Context, r *run, intent Intent) Settled {
 	return s
 }
 
-// failures joins the errors of single nodes. Nothing failed: nil.
-func failures(errs []error) error { return errors.Join(errs...) }
+// lists reports whether a node lists the load of an intent. It may still be at work on the request, so a no is asked for again.
+func (r *run) lists(ctx context.Context, intent Intent) (bool, error) {
+	const times, pause = 3, 300 * time.Millisecond // wall time
+	for i := range times {
+		handles, err := r.nodes.at(intent.Node).client.ScheduledTransactions(ctx)
+		if err != nil || slices.Contains(handles, intent.Handle) {
+			return err == nil, err //nolint:wrapcheck // names operation and node
+		}
+		if i < times-1 {
+			if err := r.world.Clock.SleepWall(ctx, pause); err != nil {
+				return false, err //nolint:wrapcheck // the cause of the run's end
+			}
+		}
+	}
+	return false, nil
+}
+
+// failures joins the errors of single nodes; what several have in common, such as the end of the run, once. Nothing failed: nil.
+func failures(errs []error) error {
+	var distinct []error
+	seen := map[string]bool{}
+	for _, err := range errs {
+		if err != nil && !seen[err.Error()] {
+			seen[err.Error()] = true
+			distinct = append(distinct, err)
+		}
+	}
+	return errors.Join(distinct...)
+}
 
 // allFailed reports whether there were items and every one of them failed.
 func allFailed(errs []error) bool {

@@ -156,7 +156,7 @@ func (r *run) keep(e entry, name string, v any) {
 		line := record.Line{Time: r.world.Clock.Wall(), Step: e.step, ID: e.stepID, Action: e.action, Name: name, Multi: true, Value: value}
 		err = errors.Join(r.ledger.take(line), r.write(line))
 	}
-	if err != nil {
+	if err != nil && !r.record.Kept() {
 		r.log.Warn("what was undone could not be recorded", zap.String("node", e.intent.Node), zap.Error(err))
 	}
 }
@@ -183,6 +183,9 @@ func (r *run) undoCall(ctx context.Context, u *undoing) error {
 		return nil
 	}
 	how, err := r.undoOnce(ctx, &u.entry)
+	if u.entry.goneBy(err) {
+		how, err = howWithDaemon, nil
+	}
 	if err == nil {
 		r.gone(u, how)
 		return nil
@@ -204,6 +207,8 @@ const (
 	howStopped   = "stopped"
 	howConnected = "isolation cleared"
 	howUnlimited = "limit cleared"
+
+	howWithDaemon = "gone with the daemon"
 )
 
 // errNoHandle says that load runs and nobody knows its handle.

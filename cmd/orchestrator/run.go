@@ -163,7 +163,7 @@ func (p program) start(ctx context.Context, f runFlags, configPath, recordedPath
 		ctx, cancel = context.WithTimeoutCause(ctx, f.timeout, fmt.Errorf("the run did not finish within %s (-timeout)", f.timeout))
 		defer cancel()
 	}
-	ctx, stop := boot.Signals(ctx, func(s os.Signal) error { return &orchestrator.Interrupted{Signal: s} }, func(sig os.Signal) {
+	ctx, stop := boot.Signals(ctx, s.ending, func(sig os.Signal) {
 		s.progress.Close()
 		p.leave(sig, func(text io.Writer) { writeRemains(text, run.MayRemain(), path, configPath) })
 	})
@@ -388,6 +388,12 @@ func (p program) submissions(ctx context.Context, config orchestrator.AWS, s *se
 		return nil, err //nolint:wrapcheck // says it all
 	}
 	return source, nil
+}
+
+// ending returns why a run ends that a signal interrupts, and tells who sent it what happens now: that may take minutes.
+func (s *session) ending(signal os.Signal) error {
+	_, _ = fmt.Fprintf(s.progress.console, "%s: no new step begins, cleaning up; a second signal leaves at once\n", signal)
+	return &orchestrator.Interrupted{Signal: signal}
 }
 
 func (s *session) close() error {

@@ -47,7 +47,8 @@ var update = flag.Bool("update", false, "write what the command says now into th
 func TestStories(t *testing.T) {
 	t.Parallel()
 	testscript.Run(t, testscript.Params{
-		Dir: filepath.Join("testdata", "script"), UpdateScripts: *update, RequireUniqueNames: true, Setup: setUpStory,
+		Deadline: time.Now().Add(5 * time.Minute), // a program that hangs is told to end then, and its story fails
+		Dir:      filepath.Join("testdata", "script"), UpdateScripts: *update, RequireUniqueNames: true, Setup: setUpStory,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"lonely": storyCommand(lonely), "network": storyCommand(storyNetwork), "exits": storyCommand(exits), "begin": storyCommand(begin), "says": storyCommand(says),
 			"hangs-up": storyCommand(hangsUp), "awaits": storyCommand(awaits), "signals": storyCommand(signals), "ends": storyCommand(ends),

@@ -141,6 +141,13 @@ func (w *Writer) Flush() error {
 	return nil
 }
 
+// Kept reports whether the record file has everything that was written so far, whatever became of standard output.
+func (w *Writer) Kept() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.file.to != nil && !w.file.failed
+}
+
 // Err returns the first failure to write or to flush.
 func (w *Writer) Err() error {
 	_, err := w.state()

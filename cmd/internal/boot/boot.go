@@ -10,7 +10,7 @@ import (
 	"syscall"
 )
 
-// Signals returns a context that ends with the first SIGINT or SIGTERM; its cause is what cause makes of the signal. second is called
+// Signals returns a context that ends with the first SIGINT, SIGTERM or SIGHUP; its cause is what cause makes of the signal. second is called
 // with the next one, in a goroutine of its own: it should end the process. stop ends the watching and waits for it.
 //
 // A closed standard output or error is an error of the write from then on, and not the end of the process.
@@ -18,7 +18,12 @@ func Signals(parent context.Context, cause func(os.Signal) error, second func(os
 	ctx, cancel := context.WithCancelCause(parent)
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
-	signal.Ignore(syscall.SIGPIPE)
+	if !signal.Ignored(syscall.SIGHUP) { // as it is under nohup; else it is a lost connection, and no reason to leave load behind
+		signal.Notify(signals, syscall.SIGHUP)
+	}
+	// Caught and not ignored: what is ignored stays ignored in the programs that we start.
+	pipes := make(chan os.Signal, 1)
+	signal.Notify(pipes, syscall.SIGPIPE)
 	quit, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
@@ -37,6 +42,7 @@ func Signals(parent context.Context, cause func(os.Signal) error, second func(os
 	}()
 	return ctx, func() {
 		signal.Stop(signals)
+		signal.Stop(pipes)
 		close(quit)
 		<-done
 		cancel(context.Canceled)
