@@ -248,7 +248,7 @@ func (f Finding) excerpt(w io.Writer) {
 		shown += " …"
 	}
 	write := func(gutter, text string) {
-		fmt.Fprintln(w, strings.TrimRight(fmt.Sprintf("%4s | %s", gutter, text), " "))
+		_, _ = fmt.Fprintln(w, strings.TrimRight(fmt.Sprintf("%4s | %s", gutter, text), " "))
 	}
 	write(strconv.Itoa(number), shown)
 	write(strings.Repeat(" ", len(strconv.Itoa(number))), strings.Repeat(" ", mark)+strings.Repeat("^", width)+" "+f.Hint)

@@ -157,7 +157,7 @@ func (t *task) discover(ctx context.Context, want wanted) ([]string, error) {
 }
 
 func (w wanted) fits(identity itn.Identity) bool {
-	return !(w.onlyBPs && !identity.BlockProducer || w.noBPs && identity.BlockProducer)
+	return (!w.onlyBPs || identity.BlockProducer) && (!w.noBPs || !identity.BlockProducer)
 }
 
 // String names what is looked for.

@@ -186,7 +186,7 @@ func (t *task) readFunding(position int) (*funding, error) {
 	if f.num <= 0 || len(f.from) == 0 || f.prefix == "" {
 		return nil, errors.New("num, privkeys and prefix must be given")
 	}
-	f.each = amount / mina.Nanomina(f.num) //nolint:gosec // num is above 0
+	f.each = amount / mina.Nanomina(f.num)
 	if f.each <= creationFee {
 		return nil, fmt.Errorf("each account gets %d nanomina, and its creation alone takes 1 MINA of that", f.each)
 	}
@@ -234,13 +234,16 @@ func (t *task) creator(ctx context.Context) (creator, error) {
 	if err != nil {
 		return nil, err
 	}
+	able := make([]bool, len(addresses))
+	errs := each(ctx, t.run, addresses, func(ctx context.Context, i int, address string) error {
+		identity, err := t.nodes.at(address).who(ctx)
+		able[i] = err == nil && identity.Newer
+		return err
+	})
+	t.warnEach("does not create accounts", addresses, errs)
 	var newer *node
-	for _, address := range addresses {
-		n := t.nodes.at(address)
-		if identity, err := n.who(ctx); err == nil && identity.Newer {
-			newer = n
-			break
-		}
+	if first := slices.Index(able, true); first >= 0 {
+		newer = t.nodes.at(addresses[first])
 	}
 	if newer == nil {
 		return nil, fmt.Errorf("accounts cannot be created: there is no executable %q, and none of %d online nodes is new enough to do it; set minaExec",
@@ -313,7 +316,7 @@ func (f *funding) unknownIfWritten(i, num int) error {
 
 // createByProgram runs the mina executable. A run that fails is repeated, through the next daemon port, only if it wrote no key file.
 func createByProgram(ctx context.Context, f *funding, i, num int) error {
-	amount, err := f.each.Mul(uint64(num)) //nolint:gosec // num is above 0
+	amount, err := f.each.Mul(uint64(num))
 	if err != nil {
 		return fmt.Errorf("the amount for %d accounts: %w", num, err)
 	}
@@ -362,7 +365,7 @@ func createByProgram(ctx context.Context, f *funding, i, num int) error {
 
 // createByNode lets a newer node create the accounts, and writes their key files.
 func createByNode(ctx context.Context, n *node, f *funding, i, num int) error {
-	amount, err := f.each.Mul(uint64(num)) //nolint:gosec // num is above 0
+	amount, err := f.each.Mul(uint64(num))
 	if err != nil {
 		return fmt.Errorf("the amount for %d accounts: %w", num, err)
 	}
@@ -371,7 +374,7 @@ func createByNode(ctx context.Context, n *node, f *funding, i, num int) error {
 		return err
 	}
 	intent := Intent{Kind: kindAccounts, Node: n.address, Handle: uuid.NewString(), Index: &i, Files: f.filesOf(i), Count: num}
-	if e, ok := f.task.earlier(intent); ok {
+	if e, ok := f.earlier(intent); ok {
 		s, err := f.decide(ctx, e)
 		switch {
 		case err != nil:

@@ -86,13 +86,9 @@ func resetGatingAction() Action {
 			if err := failures(errs); err != nil || add == 0 {
 				return err
 			}
-			known := t.nodes.answered()
-			if len(known) < 2 {
-				online, _, err := t.nodes.online(ctx)
-				if err != nil {
-					return err
-				}
-				known = online
+			known, _, err := t.nodes.online(ctx) // and not whom this process happens to know: a resumed run chooses the same
+			if err != nil {
+				return err
 			}
 			peers := t.livePeers(ctx, known)
 			errs = each(ctx, t.run, group, func(ctx context.Context, _ int, address string) error {
@@ -118,7 +114,7 @@ func (t *task) ungate(ctx context.Context, address string, update itn.GatingUpda
 // close records that what matching calls left behind is gone, because the script itself undid it.
 func (t *task) close(how string, match func(entry) bool) error {
 	var err error
-	for _, e := range t.ledger.find(match) {
+	for _, e := range t.ledger.remainingOf(match) {
 		err = errors.Join(err, t.note(lineUndone, Undone{Call: e.intent.Call, How: how}))
 	}
 	return err

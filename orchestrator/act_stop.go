@@ -73,7 +73,7 @@ func stopAllScheduledAction() Action {
 				}
 			}
 			var noHandle []error
-			for _, e := range t.ledger.find(func(e entry) bool {
+			for _, e := range t.ledger.remainingOf(func(e entry) bool {
 				return e.intent.Kind.load() && (ownOnly || on[e.intent.Node])
 			}) {
 				if e.handle() == "" {
@@ -127,7 +127,7 @@ func (t *task) stopReceipt(ctx context.Context, r Receipt) error {
 	mine := func(e entry) bool {
 		return e.intent.Kind.load() && e.intent.Node == r.Address && e.handle() == r.Handle
 	}
-	calls := t.ledger.ofKind(mine)
+	calls := t.ledger.matching(mine)
 	over := func(e entry) bool { // stopped before, gone with its daemon, or ended by itself
 		ends, ok := e.ends()
 		return !e.mayRemain() || ok && !t.world.Clock.Now().Before(ends)

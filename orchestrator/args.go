@@ -82,7 +82,7 @@ func (a args) integer(name string) int {
 // integerOf reads a whole number in the range of 32 bits, in whatever form it is written (1e3, 10.0).
 func integerOf(text json.RawMessage) (int, bool) {
 	whole, ok := dsl.WholeNumber(string(text))
-	if !ok || !whole.IsInt64() || whole.Int64() != int64(int32(whole.Int64())) { //nolint:gosec // the conversion is the test
+	if !ok || !whole.IsInt64() || whole.Int64() != int64(int32(whole.Int64())) {
 		return 0, false
 	}
 	return int(whole.Int64()), true

@@ -440,7 +440,7 @@ func signalNumber(s os.Signal) int {
 	return 0
 }
 
-// finish cleans up after a failure, and decides the exit code.
+// finish cleans up after a failure, and decides the exit code: the cause's, or CodeRemains while something may remain.
 func (r *run) finish(ctx context.Context, err error) Result {
 	result := Result{Err: err, Code: CodeStep}
 	var interrupted *Interrupted

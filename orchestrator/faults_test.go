@@ -29,7 +29,7 @@ import (
 
 // trial is a run of which every part can be made to fail. What is not set is as in any run.
 type trial struct {
-	ctx      context.Context //nolint:containedctx // of the one call that it is handed to
+	ctx      context.Context
 	seed     uint64
 	world    func(*orchestrator.World)
 	between  func(exchange) (*http.Response, error) // stands between the run and the nodes

@@ -197,12 +197,18 @@ func (f Forecast) WriteText(w io.Writer) error {
 		_, _ = fmt.Fprintf(table, "%s\t\t\t%s\n", name, fmt.Sprintf(format, values...))
 	}
 	row("steps", "%d, in %s of network time%s", len(f.Steps), clockTime(f.Seconds), f.slots())
-	row("load", "up to %s payments and %s zkApp commands; the last ends at %s%s", grouped(f.Payments), grouped(f.Zkapps), clockTime(f.LoadEnds), f.after())
-	row("peak", "%s tps, from %s on", f.PeakRate, clockTime(f.PeakAt))
-	row("nodes", "%d at one time (%d are assumed where the script does not say)", f.Nodes, f.AssumedNodes)
-	row("accounts", "%s created, with %s MINA", grouped(uint64(max(0, f.Accounts))), f.Funded)
+	if f.Nodes > 0 {
+		row("load", "up to %s payments and %s zkApp commands; the last ends at %s%s", grouped(f.Payments), grouped(f.Zkapps), clockTime(f.LoadEnds), f.after())
+		row("peak", "%s tps, from %s on", f.PeakRate, clockTime(f.PeakAt))
+		row("nodes", "at most %d at one time (%d are assumed where the script does not say), and no more than there are fee payers", f.Nodes, f.AssumedNodes)
+	}
+	if f.Accounts > 0 {
+		row("accounts", "%s created, with %s MINA", grouped(uint64(f.Accounts)), f.Funded)
+	}
 	row("spent", "at most %s MINA: fees, amounts, deployments, creation of accounts", f.Spent)
-	row("locked", "at most %s MINA in zkApp accounts", f.Locked)
+	if f.Locked > 0 {
+		row("locked", "at most %s MINA in zkApp accounts", f.Locked)
+	}
 	for _, u := range f.Uncounted {
 		row("not counted", "%s", u)
 	}

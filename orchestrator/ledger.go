@@ -294,13 +294,13 @@ func (l *ledger) ofStep(step int) []entry {
 	return calls
 }
 
-// find returns the calls that may have left something behind and that match.
-func (l *ledger) find(match func(entry) bool) []entry {
+// remainingOf returns the calls that may have left something behind and that match.
+func (l *ledger) remainingOf(match func(entry) bool) []entry {
 	return slices.DeleteFunc(l.remaining(), func(e entry) bool { return !match(e) })
 }
 
-// ofKind returns all known calls that match, in order.
-func (l *ledger) ofKind(match func(entry) bool) []entry {
+// matching returns all known calls that match, in order.
+func (l *ledger) matching(match func(entry) bool) []entry {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var calls []entry

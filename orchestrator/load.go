@@ -227,11 +227,16 @@ func (t *task) place(ctx context.Context, l load, send func(context.Context, off
 	keep := func(at attempt, s Settled) {
 		attempts, settled = append(attempts, at), append(settled, s)
 	}
-	for _, e := range t.ledger.ofStep(t.step.Number) { // of an interrupted run
-		if e.intent.Share == nil || *e.intent.Share >= len(a.shares) || e.undone != nil { // stopped since, or gone: it is placed anew
-			continue
-		}
-		s, err := t.decide(ctx, e)
+	before := slices.DeleteFunc(t.ledger.ofStep(t.step.Number), func(e entry) bool { // of an interrupted run
+		return e.intent.Share == nil || *e.intent.Share >= len(a.shares) || e.undone != nil // stopped since, or gone: it is placed anew
+	})
+	decided := make([]Settled, len(before))
+	errs := each(ctx, t.run, before, func(ctx context.Context, i int, e entry) (err error) {
+		decided[i], err = t.decide(ctx, e)
+		return err
+	})
+	for i, e := range before {
+		s, err := decided[i], errs[i]
 		if err == nil && s.unstoppable(e.intent) && s.Payers == nil && e.intent.Keys != nil {
 			s.Payers = l.payers(e.intent.Keys[0], e.intent.Keys[1])
 			err = t.settle(s)

@@ -162,12 +162,11 @@ func (p programs) Run(ctx context.Context, c orchestrator.Command) error {
 			return "", false
 		},
 	}
-	code := 0
+	play := standin.Control
 	if c.Path == "mina" {
-		code = standin.Mina(ctx, call)
-	} else {
-		code = standin.Control(ctx, call)
+		play = standin.Mina
 	}
+	code := play(ctx, call)
 	for line := range strings.Lines(stdout.String()) {
 		c.Line(strings.TrimSuffix(line, "\n"), true)
 	}
@@ -240,7 +239,6 @@ type options struct {
 	resume string // record of the run to continue
 	seed   uint64
 	change func(*orchestrator.World)
-	stdout *safeBuffer
 }
 
 // run runs a script to its end.

@@ -189,7 +189,7 @@ func (s *planStep) resolve(outputs *outputs) (args, error) {
 	return a, nil
 }
 
-// places are where errors of a step point to.
+// finding is an error of the step, at the name of its action.
 func (s *planStep) finding(message string) dsl.Finding {
 	return dsl.Finding{Source: s.source, Span: s.ActionSpan, Step: s.Number, Message: message}
 }

@@ -146,7 +146,7 @@ func (r *run) replay() error {
 func (r *run) warnOfUndone() {
 	said := map[int]bool{}
 	cleanUp := []string{howStopped, howConnected, howUnlimited}
-	for _, e := range r.ledger.ofKind(func(e entry) bool { return e.undone != nil && slices.Contains(cleanUp, e.undone.How) }) {
+	for _, e := range r.ledger.matching(func(e entry) bool { return e.undone != nil && slices.Contains(cleanUp, e.undone.How) }) {
 		if r.recorded.done[e.step] && !said[e.step] {
 			said[e.step] = true
 			r.log.Warn("what this step left behind was undone after the run was cut short; it is not done again",

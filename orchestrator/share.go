@@ -85,7 +85,7 @@ func newAllotment(shares []share, nodes []string) *allotment {
 func (a *allotment) wave() []attempt {
 	var attempts []attempt
 	for len(a.open) > 0 {
-		node := ""
+		var node string
 		switch {
 		case len(a.unused) > 0:
 			node = a.unused[0]

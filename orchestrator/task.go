@@ -109,7 +109,7 @@ func eachOf[T any](ctx context.Context, t *run, atOnce int, items []T, f func(ct
 		group.Go(func() error { // which waits for a place, so ctx is looked at behind it
 			if ctx.Err() != nil {
 				errs[i] = context.Cause(ctx)
-				return nil
+				return nil //nolint:nilerr // each item has its own error
 			}
 			errs[i] = guard(func() error { return f(ctx, i, item) })
 			return nil

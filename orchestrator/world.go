@@ -60,9 +60,6 @@ type Files interface {
 // Disk is the Files of the machine's file system.
 type Disk struct{}
 
-// maxKeyFile bounds a key file; a real one has some 400 bytes.
-const maxKeyFile = 1 << 20
-
 // ReadFile returns the content of a file of at most 1 MiB.
 func (Disk) ReadFile(path string) ([]byte, error) {
 	text, _, err := readBounded(path)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -279,6 +280,57 @@ func TestRandomSignals(t *testing.T) {
 		}
 		if left := r.unstopped(); len(left) > 0 {
 			t.Fatalf("round %d, %v: these schedules run: %v\n%s", round, signal, left, log)
+		}
+	}
+}
+
+// TestKilledWithItsPrograms kills the orchestrator while the mina executable runs. That must not go on alone: a resumed run would start a
+// second one with the same funding key.
+func TestKilledWithItsPrograms(t *testing.T) {
+	n := newNetwork(t, t.TempDir(), usualScale, nil)
+	program := filepath.Join(n.dir, "slow-mina")
+	if err := os.WriteFile(program, []byte("#!/bin/sh\necho $$ > pid.new && mv pid.new pid\nexec sleep 300\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(n.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := filepath.Join(n.dir, "slow.json")
+	text = regexp.MustCompile(`"minaExec": "[^"]*"`).ReplaceAll(text, []byte(`"minaExec": "`+program+`"`))
+	if err := os.WriteFile(config, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := n.newCrashRun("k", 0)
+	cmd, log := r.start(t, r.out, config)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var pid int
+	n.await(t, "the program's pid", func() bool {
+		text, err := os.ReadFile(filepath.Join(n.dir, "pid"))
+		if err == nil {
+			pid, err = strconv.Atoi(strings.TrimSpace(string(text)))
+		}
+		return err == nil
+	})
+	_ = cmd.Process.Kill()
+	if code := exitCode(t, cmd.Wait()); code != -int(syscall.SIGKILL) {
+		t.Fatalf("exit %d\n%s", code, log)
+	}
+	n.await(t, "the program's end", func() bool { return syscall.Kill(pid, 0) != nil })
+}
+
+// await waits until something is so; the test's own time limit ends it.
+func (n *network) await(t *testing.T, what string, so func() bool) {
+	t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !so() {
+		select {
+		case <-tick.C:
+		case <-t.Context().Done():
+			t.Fatalf("waiting for %s: %v", what, t.Context().Err())
 		}
 	}
 }

@@ -80,16 +80,20 @@ func findCommand(name string) (command, bool) {
 	return all[i], true
 }
 
-// misspelt suggests the command that somebody may have meant by what is no file either; "" when there is none.
+// misspelt says what may have been meant by what is neither a command nor a flag nor a file; "" where it may be a file that is missing.
 func misspelt(argument string) string {
-	if _, err := os.Stat(argument); err == nil {
+	if _, err := os.Stat(argument); err == nil || strings.HasPrefix(argument, "-") {
 		return ""
 	}
 	var names []string
 	for _, c := range commands() {
 		names = append(names, c.name)
 	}
-	return dsl.Suggest(argument, names)
+	hint := dsl.Suggest(argument, names)
+	if hint == "" && !strings.ContainsAny(argument, "./") { // a word, and not the name of a configuration
+		hint = "a configuration is a file such as config.json"
+	}
+	return hint
 }
 
 func (p program) run(ctx context.Context) (code int) {

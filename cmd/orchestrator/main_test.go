@@ -183,19 +183,28 @@ func (n *network) command(t *testing.T, args ...string) *exec.Cmd {
 }
 
 // exitCode returns the exit code of a finished command; -n when signal n ended it.
-func exitCode(t *testing.T, err error) int {
+func exitCode(t *testing.T, ended error) int {
 	t.Helper()
-	var exit *exec.ExitError
-	switch {
-	case err == nil:
-		return 0
-	case !errors.As(err, &exit):
+	code, err := codeOf(ended)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() {
-		return -int(status.Signal())
+	return code
+}
+
+// codeOf returns the exit code that the error of a command's end tells of; -n when signal n ended it.
+func codeOf(ended error) (int, error) {
+	var exit *exec.ExitError
+	switch {
+	case ended == nil:
+		return 0, nil
+	case !errors.As(ended, &exit):
+		return 0, ended
 	}
-	return exit.ExitCode()
+	if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+		return -int(status.Signal()), nil
+	}
+	return exit.ExitCode(), nil
 }
 
 // rounds is how often a random test repeats: ROUNDS in the environment, 10 without it.

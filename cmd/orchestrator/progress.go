@@ -75,7 +75,7 @@ func (p *progress) status() string {
 	}
 	text := fmt.Sprintf("%s  step %d", elapsed, p.step)
 	if p.of > 0 {
-		text += fmt.Sprintf(" (%d of %d)", p.step+1, p.of)
+		text += fmt.Sprintf(" of 0…%d", p.of-1)
 	}
 	text += "  " + p.action
 	if !p.until.IsZero() {

@@ -19,6 +19,7 @@ import (
 	"unicode"
 
 	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
 
 	"provingground/cmd/internal/boot"
 	"provingground/dsl"
@@ -116,6 +117,11 @@ func (p program) start(ctx context.Context, f runFlags, configPath, recordedPath
 			return code, err
 		}
 	}
+	s, err := p.open(ctx, config, f, configPath) // the lock first: what is read then is what the other run left
+	if err != nil {
+		return orchestrator.CodeUsage, err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
 	var recorded *orchestrator.Recorded
 	if recordedPath != "" {
 		if recorded, err = readRecorded(recordedPath); err != nil {
@@ -128,18 +134,13 @@ func (p program) start(ctx context.Context, f runFlags, configPath, recordedPath
 			return orchestrator.CodeUsage, fmt.Errorf("%s is the record of a run that came to its end: there is nothing to continue", recordedPath)
 		}
 	}
-	s, err := p.open(ctx, config, f, configPath)
-	if err != nil {
-		return orchestrator.CodeUsage, err
-	}
-	defer func() { err = errors.Join(err, s.close()) }()
 	began := time.Now()
 	path := f.record
 	if path == "" {
 		path = orchestrator.RecordPath(config.LogFile, began)
 	}
 	// A record that would overwrite another one loses what it takes to undo that run.
-	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644) //nolint:gosec // holds no secret; the caller names it
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL|os.O_APPEND, 0o644) //nolint:gosec // holds no secret; the caller names it
 	if err != nil && f.record != "" && errors.Is(err, os.ErrExist) && !plainFile(path) {
 		file, err = os.OpenFile(path, os.O_WRONLY, 0) //nolint:gosec // a pipe or a device
 	}
@@ -147,6 +148,11 @@ func (p program) start(ctx context.Context, f runFlags, configPath, recordedPath
 		return orchestrator.CodeUsage, fmt.Errorf("create the record of the run: %w", err)
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
+	if plainFile(path) {
+		if err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+			s.log.Warn("stop and resume cannot see that this run is alive", zap.String("file", path), zap.Error(err))
+		}
+	}
 	writer := record.NewWriter(p.stdout, file, s.recordMask.Text, p.afterLine)
 	options := orchestrator.Options{
 		Version: boot.Version(), Seed: seed, RecordPath: path, Progress: s.progress, Resume: recorded,
@@ -170,7 +176,7 @@ func (p program) start(ctx context.Context, f runFlags, configPath, recordedPath
 	defer stop()
 	result := run.Do(ctx)
 	s.progress.Close()
-	p.report(result, path, configPath, dsl.Format(f.format))
+	p.report(result, path, configPath, dsl.Format(f.format), s.world.Mask)
 	return result.Code, nil
 }
 
@@ -194,7 +200,17 @@ func plainFile(path string) bool {
 	return err == nil && info.Mode().IsRegular()
 }
 
+// readRecorded reads the record of a run that is over: the record file of one that is alive is locked by it.
 func readRecorded(path string) (*orchestrator.Recorded, error) {
+	if file, err := os.Open(path); err == nil { //nolint:gosec // the caller's own argument
+		locked := unix.Flock(int(file.Fd()), unix.LOCK_SH|unix.LOCK_NB)
+		if err := file.Close(); err != nil {
+			return nil, err //nolint:wrapcheck // names operation and path
+		}
+		if errors.Is(locked, unix.EWOULDBLOCK) {
+			return nil, fmt.Errorf("the run that writes %s is alive: end it first, with Ctrl-C or kill", path)
+		}
+	}
 	recorded, err := orchestrator.ReadRecord(path)
 	if errors.Is(err, record.ErrNoRecord) {
 		return nil, fmt.Errorf("%w: if a redirection emptied it, the run's record file holds the same lines", err)
@@ -222,7 +238,7 @@ func endLine(file *os.File, path string, whole int64) error {
 }
 
 // report says on standard error how the run ended. What has a place in the script is shown as findings are.
-func (p program) report(result orchestrator.Result, recordPath, configPath string, format dsl.Format) {
+func (p program) report(result orchestrator.Result, recordPath, configPath string, format dsl.Format, mask func(string) string) {
 	var text strings.Builder
 	for _, err := range single(result.Err) {
 		var shown strings.Builder
@@ -236,7 +252,7 @@ func (p program) report(result orchestrator.Result, recordPath, configPath strin
 		fmt.Fprintf(&text, "  %s\n", u)
 	}
 	writeRemains(&text, result.Remains, recordPath, configPath)
-	_, _ = fmt.Fprint(p.stderr, redact.Text(text.String()))
+	_, _ = fmt.Fprint(p.stderr, mask(text.String()))
 }
 
 // findings returns what is in an error about a place in the script.
@@ -434,6 +450,12 @@ func stopCommand(ctx context.Context, p program, args []string) (code int, err e
 	if err != nil {
 		return orchestrator.CodeUsage, err //nolint:wrapcheck // says it all
 	}
+	f.noProgress = true
+	s, err := p.open(ctx, config, f, configPath) // the lock first: what is read then is what the run left
+	if err != nil {
+		return orchestrator.CodeUsage, err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
 	recorded, err := readRecorded(recordPath)
 	if err != nil {
 		return orchestrator.CodeUsage, err
@@ -441,12 +463,6 @@ func stopCommand(ctx context.Context, p program, args []string) (code int, err e
 	if err := recorded.FitsNetwork(config); err != nil {
 		return orchestrator.CodeUsage, fmt.Errorf("cannot undo %s: %w", recordPath, err)
 	}
-	f.noProgress = true
-	s, err := p.open(ctx, config, f, configPath)
-	if err != nil {
-		return orchestrator.CodeUsage, err
-	}
-	defer func() { err = errors.Join(err, s.close()) }()
 	// What is found out and undone is added to the record, so that asking twice does not count a request as two.
 	file, err := os.OpenFile(recordPath, os.O_WRONLY|os.O_APPEND, 0) //nolint:gosec // the caller's own argument
 	if err != nil {
@@ -471,6 +487,6 @@ func stopCommand(ctx context.Context, p program, args []string) (code int, err e
 	if result.Err == nil && len(result.Undone) == 0 {
 		_, _ = fmt.Fprintln(p.stderr, "there was nothing to undo")
 	}
-	p.report(result, recordPath, configPath, dsl.AsText)
+	p.report(result, recordPath, configPath, dsl.AsText, s.world.Mask)
 	return result.Code, nil
 }

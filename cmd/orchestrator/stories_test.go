@@ -36,25 +36,26 @@ var update = flag.Bool("update", false, "write what the command says now into th
 //	lonely                        a configuration whose online list counts what is asked of it and of its one node, which refuses everything
 //	network [old] [FAULTS]        a simulated network, its directory being the current one; old makes all its nodes older daemons
 //	exits CODE PROGRAM ARG…       run a program to its end; -9 is the end by signal 9
-//	begin NAME [VAR=VALUE…] [<FILE|<-] PROGRAM ARG…   start one; with <- its standard input comes from says
-//	says NAME TEXT, hangs-up NAME                     give it a line of standard input; end that
+//	begin NAME [<FILE|<-] PROGRAM ARG…   start one; with <- its standard input comes from says
+//	says NAME TEXT, hangs-up NAME        give it a line of standard input; end that
 //	awaits NAME out|err REGEXP    wait until it has written that
 //	signals NAME INT|TERM|KILL
 //	ends NAME CODE                wait for its end; NAME.out and NAME.err hold what it wrote
-//	requests N|some               how many requests the lonely list and node have seen, or the simulated nodes
+//	requests N|some               how many requests the lonely list and node have seen
 //	schedules N, running N        how many schedules the simulated nodes ever accepted, and how many run and were not told to stop
-//	nested FILE LEVELS, sized FILE MIB                write a script with lists in lists, and a large one
+//	nested FILE LEVELS, sized FILE MIB   write a script with lists in lists, and a large one
 func TestStories(t *testing.T) {
 	t.Parallel()
+	commands := map[string]func(*testscript.TestScript, bool, []string){}
+	for name, do := range map[string]storyCommand{
+		"lonely": lonely, "network": storyNetwork, "exits": exits, "begin": begin, "says": says, "hangs-up": hangsUp, "awaits": awaits,
+		"signals": signals, "ends": ends, "requests": requests, "schedules": schedules, "running": running, "nested": nested, "sized": sized,
+	} {
+		commands[name] = do.run
+	}
 	testscript.Run(t, testscript.Params{
+		Dir: filepath.Join("testdata", "script"), Setup: setUpStory, Cmds: commands, UpdateScripts: *update, RequireUniqueNames: true,
 		Deadline: time.Now().Add(5 * time.Minute), // a program that hangs is told to end then, and its story fails
-		Dir:      filepath.Join("testdata", "script"), UpdateScripts: *update, RequireUniqueNames: true, Setup: setUpStory,
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"lonely": storyCommand(lonely), "network": storyCommand(storyNetwork), "exits": storyCommand(exits), "begin": storyCommand(begin), "says": storyCommand(says),
-			"hangs-up": storyCommand(hangsUp), "awaits": storyCommand(awaits), "signals": storyCommand(signals), "ends": storyCommand(ends),
-			"requests": storyCommand(requests), "schedules": storyCommand(schedules), "running": storyCommand(running), "nested": storyCommand(nested),
-			"sized": storyCommand(sized),
-		},
 	})
 }
 
@@ -90,18 +91,15 @@ func setUpStory(env *testscript.Env) error {
 	return nil
 }
 
-// storyCommand makes a command for testscript of one that returns what is wrong.
-func storyCommand(do func(*testscript.TestScript, *story, []string) error) func(*testscript.TestScript, bool, []string) {
-	return func(ts *testscript.TestScript, negated bool, args []string) {
-		if negated {
-			ts.Fatalf("this command takes no !")
-		}
-		s, ok := ts.Value(storyKey{}).(*story)
-		if !ok {
-			ts.Fatalf("the story was not set up")
-		}
-		ts.Check(do(ts, s, args))
+// storyCommand is a command of stories. It returns what is wrong.
+type storyCommand func(*testscript.TestScript, *story, []string) error
+
+func (do storyCommand) run(ts *testscript.TestScript, negated bool, args []string) {
+	s, ok := ts.Value(storyKey{}).(*story)
+	if !ok || negated {
+		ts.Fatalf("the story was not set up, or this command takes no !")
 	}
+	ts.Check(do(ts, s, args))
 }
 
 // want reports a wrong number of arguments.
@@ -115,23 +113,21 @@ func want(args []string, n int, usage string) error {
 func lonely(ts *testscript.TestScript, s *story, _ []string) error {
 	s.requests = &atomic.Int64{}
 	mux := http.NewServeMux()
-	var port int
+	server := httptest.NewUnstartedServer(mux)
+	address, ok := server.Listener.Addr().(*net.TCPAddr)
+	if !ok {
+		return errors.New("the server has no TCP address")
+	}
 	mux.HandleFunc("/v1/online", func(w http.ResponseWriter, _ *http.Request) {
 		s.requests.Add(1)
-		_, _ = fmt.Fprintf(w, `[{"remote_addr":"127.0.0.1","graphql_control_port":%d}]`, port)
+		_, _ = fmt.Fprintf(w, `[{"remote_addr":"127.0.0.1","graphql_control_port":%d}]`, address.Port)
 	})
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		s.requests.Add(1)
 		http.Error(w, "go away", http.StatusUnauthorized)
 	})
-	server := httptest.NewServer(mux)
+	server.Start()
 	ts.Defer(server.Close)
-	address, ok := server.Listener.Addr().(*net.TCPAddr)
-	if !ok {
-		return errors.New("the server has no TCP address")
-	}
-	port = address.Port
-	ts.Setenv("ONLINE", server.URL+"/v1/online")
 	config, err := json.MarshalIndent(map[string]any{
 		"keyFile": "itn-key", "onlineURL": server.URL + "/v1/online", "slotDurationMs": 180000,
 		"genesisTimestamp": time.Now().UTC().Format(time.RFC3339Nano), "clockScale": 36000, // pauses between attempts are network time
@@ -158,23 +154,8 @@ func storyNetwork(ts *testscript.TestScript, s *story, args []string) error {
 	return nil
 }
 
-// code returns the exit code of a program that ended; -n when signal n ended it.
-func code(err error) (int, error) {
-	var exit *exec.ExitError
-	switch {
-	case err == nil:
-		return 0, nil
-	case !errors.As(err, &exit):
-		return 0, err
-	}
-	if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() {
-		return -int(status.Signal()), nil
-	}
-	return exit.ExitCode(), nil
-}
-
 func wantCode(ended error, wanted string) error {
-	got, err := code(ended)
+	got, err := codeOf(ended)
 	if err == nil && strconv.Itoa(got) != wanted {
 		err = fmt.Errorf("exit code %d, not %s", got, wanted)
 	}
@@ -252,15 +233,10 @@ func (s *story) patient() (context.Context, context.CancelFunc) {
 
 func begin(ts *testscript.TestScript, s *story, args []string) error {
 	if len(args) < 2 {
-		return errors.New("usage: begin NAME [VAR=VALUE…] [<FILE|<-] PROGRAM ARG…")
+		return errors.New("usage: begin NAME [<FILE|<-] PROGRAM ARG…")
 	}
-	name, args := args[0], args[1:]
-	env := append(s.env[:len(s.env):len(s.env)], "PWD="+ts.MkAbs("."))
-	for len(args) > 0 && regexp.MustCompile(`^[A-Z_]+=`).MatchString(args[0]) {
-		env, args = append(env, args[0]), args[1:]
-	}
-	from := os.DevNull
-	if len(args) > 0 && strings.HasPrefix(args[0], "<") {
+	name, args, from := args[0], args[1:], os.DevNull
+	if strings.HasPrefix(args[0], "<") {
 		from, args = args[0][1:], args[1:]
 	}
 	if len(args) == 0 || s.begun[name] != nil {
@@ -271,7 +247,7 @@ func begin(ts *testscript.TestScript, s *story, args []string) error {
 	}
 	p := &process{out: newTranscript(), err: newTranscript(), ended: make(chan struct{})}
 	p.cmd = exec.CommandContext(s.t.Context(), args[0], args[1:]...)
-	p.cmd.Dir, p.cmd.Env, p.cmd.Stdout, p.cmd.Stderr = ts.MkAbs("."), env, p.out, p.err
+	p.cmd.Dir, p.cmd.Env, p.cmd.Stdout, p.cmd.Stderr = ts.MkAbs("."), s.env, p.out, p.err
 	if from == "-" {
 		in, err := p.cmd.StdinPipe()
 		if err != nil {
@@ -391,42 +367,36 @@ func requests(_ *testscript.TestScript, s *story, args []string) error {
 	if err := want(args, 1, "requests N|some"); err != nil {
 		return err
 	}
-	seen := 0
-	switch {
-	case s.requests != nil:
-		seen = int(s.requests.Load())
-	case s.network != nil:
-		for _, entry := range s.network.History() {
-			if _, ok := entry.Fact.(simnet.RequestAnswered); ok {
-				seen++
-			}
-		}
-	default:
-		return errors.New("there is nothing that requests could go to")
+	if s.requests == nil {
+		return errors.New("there is no lonely list")
 	}
+	seen := int(s.requests.Load())
 	if args[0] == "some" && seen > 0 || args[0] == strconv.Itoa(seen) {
 		return nil
 	}
 	return fmt.Errorf("%d requests, not %s", seen, args[0])
 }
 
-// wantCount compares a number of things with the one that a command names.
-func wantCount(what string, things []simnet.Schedule, args []string) error {
-	if err := want(args, 1, what+" N"); err != nil {
-		return err
-	}
-	if args[0] != strconv.Itoa(len(things)) {
-		return fmt.Errorf("%s: %d, not %s: %v", what, len(things), args[0], things)
-	}
-	return nil
-}
-
 func schedules(_ *testscript.TestScript, s *story, args []string) error {
-	return wantCount("schedules", s.network.History().Schedules(), args)
+	return s.count("schedules", simnet.History.Schedules, args)
 }
 
 func running(_ *testscript.TestScript, s *story, args []string) error {
-	return wantCount("running", s.network.History().Unstopped(), args)
+	return s.count("running", simnet.History.Unstopped, args)
+}
+
+// count compares the number of some schedules of the network with the one that a command names.
+func (s *story) count(what string, of func(simnet.History) []simnet.Schedule, args []string) error {
+	if err := want(args, 1, what+" N"); err != nil {
+		return err
+	}
+	if s.network == nil {
+		return errors.New("there is no network")
+	}
+	if found := of(s.network.History()); strconv.Itoa(len(found)) != args[0] {
+		return fmt.Errorf("%s: %d, not %s: %v", what, len(found), args[0], found)
+	}
+	return nil
 }
 
 func nested(ts *testscript.TestScript, _ *story, args []string) error {

@@ -109,7 +109,7 @@ func TestSecretsAreNotShown(t *testing.T) {
 		for _, print := range prints {
 			for _, secret := range []string{
 				text, fmt.Sprintf("%x", text), vectorSeed,
-				fmt.Sprintf("%x", seed), strings.Trim(fmt.Sprint(seed), "[]"),
+				fmt.Sprintf("%x", seed), strings.Trim(fmt.Sprint(string(seed)), "[]"),
 			} {
 				if strings.Contains(print, secret) {
 					t.Errorf("%T shows a secret: %s", shown, print)

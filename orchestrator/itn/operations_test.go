@@ -15,8 +15,6 @@ import (
 
 const handle = "0b5c1f0e-7d0a-4a55-9a55-0123456789ab"
 
-func pointer[T any](v T) *T { return &v }
-
 // comparePrivateKeys lets cmp compare keys by their text.
 var comparePrivateKeys = cmp.Comparer(func(a, b itn.PrivateKey) bool { return a == b })
 
@@ -37,7 +35,7 @@ func zkappCommands() itn.ZkappCommandsDetails {
 		FeePayers: []itn.PrivateKey{itntest.PrivateKey(4)}, NumZkappsToDeploy: 1, NumNewAccounts: 2, TPS: 3, DurationMin: 4,
 		MemoPrefix: "zk", NoPrecondition: true, MinBalanceChange: 5, MaxBalanceChange: 6, MinNewZkappBalance: 7,
 		MaxNewZkappBalance: 8, InitBalance: 9, MinFee: 10, MaxFee: 11, DeploymentFee: 12, AccountQueueSize: 13, MaxCost: true,
-		MaxAccountUpdates: pointer(14),
+		MaxAccountUpdates: new(14),
 	}
 }
 
@@ -107,9 +105,9 @@ func TestMutationsArriveAsTheyWereAsked(t *testing.T) {
 		},
 		{
 			name:  "limit",
-			call:  func(c *itn.Client) (any, error) { return c.SetZkAppCommandLimit(t.Context(), pointer(7), nil) },
-			want:  pointer(7),
-			calls: []itntest.Call{{Operation: "zkAppCommandLimit", Input: pointer(7)}},
+			call:  func(c *itn.Client) (any, error) { return c.SetZkAppCommandLimit(t.Context(), new(7), nil) },
+			want:  new(7),
+			calls: []itntest.Call{{Operation: "zkAppCommandLimit", Input: new(7)}},
 		},
 		{
 			name:  "no limit",

@@ -209,7 +209,10 @@ func Read(name string, r io.Reader, each func(Line) error) (whole int64, err err
 func parse(text []byte) (Line, error) {
 	var line Line
 	err := json.Unmarshal(text, &line)
+	var wrong *json.UnmarshalTypeError
 	switch {
+	case errors.As(err, &wrong):
+		return Line{}, errors.New("it is JSON of another shape")
 	case err != nil:
 		return Line{}, err //nolint:wrapcheck // the caller says where
 	case line.Name == "":

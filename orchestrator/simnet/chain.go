@@ -162,9 +162,9 @@ func (n *Network) follow(b *block) {
 		lost.best = false
 		n.recordOrphaned(lost)
 	}
-	for i := len(joined) - 1; i >= 0; i-- {
-		joined[i].best = true
-		n.recordIncluded(joined[i])
+	for _, v := range slices.Backward(joined) {
+		v.best = true
+		n.recordIncluded(v)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -16,9 +17,7 @@ import (
 
 func createInput(payer mina.PrivateKey, change map[string]any) map[string]any {
 	input := map[string]any{"amount": "200000000001", "fee": "10000000", "numAccounts": 100, "feePayer": payer.Base58()}
-	for field, value := range change {
-		input[field] = value
-	}
+	maps.Copy(input, change)
 	return map[string]any{"input": input}
 }
 

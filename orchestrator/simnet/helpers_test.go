@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"strconv"
@@ -195,7 +196,7 @@ func (c *client) authenticate() {
 	if err != nil {
 		c.Fatal(err)
 	}
-	var auth struct{ ServerUuid, SignerSequenceNumber string }
+	var auth struct{ ServerUuid, SignerSequenceNumber string } //nolint:revive // as the schema spells it
 	if err := json.Unmarshal(read.Data["auth"], &auth); err != nil {
 		c.Fatalf("auth answered %d %s: %v", read.status, read.body, err)
 	}
@@ -253,9 +254,7 @@ func payments(senders []mina.PrivateKey, change map[string]any) map[string]any {
 		"senders": base58s(senders), "receiver": senders[0].PublicKey().String(), "amount": "1000", "minFee": "100000000", "maxFee": "200000000",
 		"memoPrefix": "exp-0-0", "tps": 1.0, "durationMin": 10,
 	}
-	for field, value := range change {
-		input[field] = value
-	}
+	maps.Copy(input, change)
 	return map[string]any{"input": input}
 }
 
@@ -292,9 +291,7 @@ func zkapps(payers []mina.PrivateKey, change map[string]any) map[string]any {
 		"maxNewZkappBalance": "2000000000", "initBalance": "5000000000", "minFee": "1000000000", "maxFee": "2000000000",
 		"deploymentFee": "1000000000", "accountQueueSize": 3, "maxCost": false, "maxAccountUpdates": 2,
 	}
-	for field, value := range change {
-		input[field] = value
-	}
+	maps.Copy(input, change)
 	return map[string]any{"input": input}
 }
 

@@ -2,6 +2,7 @@ package simnet_test
 
 import (
 	"encoding/json"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -215,9 +216,7 @@ func traces(t *testing.T, entries []logEntry) map[string]*trace {
 					b = &trace{metadata: make(map[string]json.RawMessage)}
 					blocks[current] = b
 				}
-				for key, value := range fields {
-					b.metadata[key] = value
-				}
+				maps.Copy(b.metadata, fields)
 			}
 		}
 	}

@@ -41,8 +41,8 @@ func fill(v reflect.Value) {
 			v.Set(reflect.ValueOf(time.Date(2024, 5, 1, 1, 2, 3, 4, time.UTC)))
 			return
 		}
-		for i := range v.NumField() {
-			fill(v.Field(i))
+		for _, field := range v.Fields() {
+			fill(field)
 		}
 	default:
 		panic("a fact has a field of kind " + v.Kind().String())

@@ -1,6 +1,7 @@
 package simnet
 
 import (
+	"maps"
 	"slices"
 
 	"github.com/benbjohnson/immutable"
@@ -114,9 +115,7 @@ func (d *draft) apply(c *command) (failure string, applicable bool) {
 		to.balance += arrives // cannot overflow: the total supply is bounded (Options.validate)
 		moved[m.to] = to
 	}
-	for id, a := range moved {
-		d.changed[id] = a
-	}
+	maps.Copy(d.changed, moved)
 	d.created = append(d.created, created...)
 	return "", true
 }

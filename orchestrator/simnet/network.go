@@ -173,7 +173,7 @@ func (n *Network) drive(ctx context.Context) error {
 		err := n.clock.Until(wait, until)
 		callOff(nil)
 		if ctx.Err() != nil {
-			return nil // the end of the network, which is no failure
+			return nil //nolint:nilerr // the end of the network, which is no failure
 		}
 		if err != nil && !errors.Is(err, errRequeued) {
 			return fmt.Errorf("waiting for network time %s: %w", until.Format(time.RFC3339Nano), err)

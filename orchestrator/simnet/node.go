@@ -162,7 +162,7 @@ func (d *daemon) changeOver(b *block) {
 	affected := make(map[accountID][]*command)
 	for _, lost := range left {
 		for _, id := range lost.touched {
-			affected[id] = affected[id]
+			affected[id] = append(affected[id], []*command{}...) // named, even without a command
 		}
 		for _, c := range lost.commands {
 			affected[c.sender] = append(affected[c.sender], c.command)
@@ -171,12 +171,12 @@ func (d *daemon) changeOver(b *block) {
 	if known {
 		for _, won := range joined {
 			for _, id := range won.touched {
-				affected[id] = affected[id]
+				affected[id] = append(affected[id], []*command{}...) // named, even without a command
 			}
 		}
 	} else {
 		for id := range d.pool.bySender {
-			affected[id] = affected[id]
+			affected[id] = append(affected[id], []*command{}...) // named, even without a command
 		}
 	}
 	// In order, since a full pool takes back only the first ones.

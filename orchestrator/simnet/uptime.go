@@ -79,7 +79,7 @@ func (n *Network) startReporting(ctx context.Context) {
 					}
 				})
 				if ctx.Err() != nil {
-					return nil
+					return nil //nolint:nilerr // the end of the network, which is no failure
 				}
 				n.sendReport(ctx, next)
 			}

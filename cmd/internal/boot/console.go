@@ -27,7 +27,7 @@ type Console struct {
 // is used only when the file is a terminal, and may be nil. Close ends it.
 func NewConsole(file *os.File, status func() string) *Console {
 	c := &Console{out: file, status: status}
-	fd := int(file.Fd()) //nolint:gosec // a file descriptor is small
+	fd := int(file.Fd())
 	c.terminal = term.IsTerminal(fd)
 	c.width = func() int {
 		if width, _, err := term.GetSize(fd); err == nil && width > 0 {

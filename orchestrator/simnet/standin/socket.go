@@ -148,7 +148,7 @@ func Dial(path string) *Remote {
 }
 
 func (r *Remote) send(ctx context.Context, operation string, o order) (outcome, error) {
-	body, err := json.Marshal(o)
+	body, err := json.Marshal(o) //nolint:gosec // a wallet's password of a simulated network, on its own socket
 	if err != nil {
 		return outcome{}, fmt.Errorf("spelling the order: %w", err)
 	}

@@ -296,10 +296,8 @@ func TestControlSocket(t *testing.T) {
 	}()
 	ticker := time.NewTicker(time.Millisecond)
 	defer ticker.Stop()
-	for {
-		if len(facts[simnet.FundingStarted](network.History())) == 1 {
-			break
-		}
+	for len(facts[simnet.FundingStarted](network.History())) != 1 {
+
 		<-ticker.C
 	}
 	cancel()
