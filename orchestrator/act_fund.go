@@ -30,7 +30,7 @@ const perCommand = 8
 func fundKeysAction() Action {
 	return Action{
 		Signature: dsl.Signature{
-			Action: "fund-keys",
+			Action: fundKeysName,
 			Doc:    "Creates accounts, their key files and their balances. Steps of this action that follow each other run together.",
 			Params: []dsl.Param{
 				{Name: "amount", Kind: dsl.Nanomina, Required: true, Unit: "nanomina", Doc: "for all new accounts together; each pays 1 MINA of it for its creation"},
@@ -202,19 +202,45 @@ func (t *task) readFunding(position int) (*funding, error) {
 	if f.password, err = t.password(); err != nil {
 		return nil, err
 	}
-	if len(t.ledger.ofStep(t.step.Number)) > 0 { // an interrupted run was at it already
-		return f, nil
+	return f, t.newDirectory(f.prefix)
+}
+
+// newDirectory returns an error when the directory for key files exists, unless an interrupted run was at work in it already.
+func (r *run) newDirectory(prefix string) error {
+	dir := path.Dir(prefix)
+	ours := func(e entry) bool { return e.intent.Files != "" && path.Dir(e.intent.Files) == dir }
+	if r.resumed && len(r.ledger.matching(ours)) > 0 {
+		return nil
 	}
-	dir := path.Dir(f.prefix)
-	exists, err := t.world.Files.Exists(dir)
+	exists, err := r.world.Files.Exists(dir)
 	if err != nil {
-		return nil, fmt.Errorf("see whether the directory for keys exists: %w", err)
+		return fmt.Errorf("see whether the directory for keys exists: %w", err)
 	}
 	if exists {
-		return nil, fmt.Errorf("the directory %s exists already: key files are never overwritten; remove it or give another prefix", dir)
+		return fmt.Errorf("the directory %s exists already: key files are never overwritten; remove it or give another prefix", dir)
 	}
-	return f, nil
+	return nil
 }
+
+// newDirectories looks, before anything else is done, at the directories that the script spells out: it should not take hours of load to
+// find out that one is in the way.
+func (r *run) newDirectories(items []planItem) error {
+	for _, item := range items {
+		if item.step == nil || item.step.Action != fundKeysName || r.resumed && r.recorded.done[item.step.Number] {
+			continue
+		}
+		prefix, given := item.step.Arg("prefix")
+		if !given || prefix.Ref != nil {
+			continue
+		}
+		if err := r.newDirectory(prefix.Value.Text); err != nil {
+			return &stepError{item.step, err}
+		}
+	}
+	return nil
+}
+
+const fundKeysName = "fund-keys"
 
 // creator creates the accounts of one funding key.
 type creator func(ctx context.Context, f *funding, i, num int) error

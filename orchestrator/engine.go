@@ -278,7 +278,15 @@ func (r *run) end(how end) error {
 
 // MayRemain returns what the run may have left behind so far. It may be called at any time, also while the run goes on.
 func (r *Run) MayRemain() []Remaining {
-	return r.run.mayRemain("not undone yet")
+	remains := r.run.mayRemain("not undone yet")
+	for _, e := range r.run.ledger.matching(func(e entry) bool { return e.settled == nil && !e.intent.Kind.inDaemon() }) {
+		why := "under way, nobody knows how far it came"
+		if e.intent.Files != "" {
+			why += "; look at the key files " + e.intent.Files + "-*"
+		}
+		remains = append(remains, r.run.remaining(e, why))
+	}
+	return remains
 }
 
 // mayRemain returns what the run may have left behind so far, all for one reason.
@@ -326,7 +334,7 @@ func (r *Run) start() error {
 
 // steps carries out the steps in order. Batch actions are collected until another action comes.
 func (r *Run) steps(ctx context.Context) error {
-	if err := r.start(); err != nil {
+	if err := errors.Join(r.start(), r.run.newDirectories(r.plan.items)); err != nil {
 		return err
 	}
 	var batch []*planStep

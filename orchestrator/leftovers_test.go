@@ -2,12 +2,16 @@ package orchestrator_test
 
 import (
 	"context"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"provingground/dsl"
+	"provingground/internal/redact"
 	"provingground/orchestrator"
+	"provingground/orchestrator/record"
 	"provingground/orchestrator/simnet"
 )
 
@@ -78,5 +82,62 @@ func TestABackgroundChildOfTheControlProgram(t *testing.T) {
 	err := orchestrator.Executables{}.Run(t.Context(), orchestrator.Command{Path: path, Line: func(text string, _ bool) { lines = append(lines, text) }})
 	if err != nil || len(lines) != 1 {
 		t.Errorf("got %v, lines %v", err, lines)
+	}
+}
+
+// TestAProgramUnderWayIsNamed asks what may remain while accounts are created: a second signal would leave that to itself.
+func TestAProgramUnderWayIsNamed(t *testing.T) {
+	n := newNetwork(t, nil)
+	script, err := dsl.ReadJSON("test", strings.NewReader(
+		`{"action":"fund-keys","params":{"amount":20000000000,"fee":1000000000,"prefix":"./under/way","num":2,"privkeys":["private-keys/key-0"]}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan, found := orchestrator.Compile(script, orchestrator.CompileOptions{Config: &n.config})
+	if plan == nil {
+		t.Fatal(found)
+	}
+	world := n.world(&safeBuffer{})
+	held := heldPrograms{Programs: world.Programs, started: make(chan struct{}), release: make(chan struct{})}
+	world.Programs = held
+	run := orchestrator.NewRun(plan, n.config, world, record.NewWriter(io.Discard, nil, redact.Text, nil), orchestrator.Options{})
+	ended := make(chan orchestrator.Result, 1)
+	go func() { ended <- run.Do(t.Context()) }()
+	<-held.started
+	remains := run.MayRemain()
+	close(held.release)
+	if len(remains) != 1 || !strings.Contains(remains[0].String(), "./under/way-0-*") {
+		t.Errorf("while the program runs, %v may remain", remains)
+	}
+	if result := <-ended; result.Err != nil {
+		t.Error(result.Err)
+	}
+	if remains := run.MayRemain(); len(remains) > 0 {
+		t.Errorf("afterwards, %v may remain", remains)
+	}
+}
+
+// heldPrograms holds the first program back until it is released.
+type heldPrograms struct {
+	orchestrator.Programs
+	started, release chan struct{}
+}
+
+func (p heldPrograms) Run(ctx context.Context, c orchestrator.Command) error {
+	close(p.started)
+	<-p.release
+	return p.Programs.Run(ctx, c)
+}
+
+// TestADirectoryInTheWayIsFoundAtOnce has one at its last step: nothing is sent before that is said.
+func TestADirectoryInTheWayIsFoundAtOnce(t *testing.T) {
+	n := newNetwork(t, nil)
+	if err := os.MkdirAll(filepath.Join(n.dir, "taken"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	e := n.run(`{"action":"discovery","params":{}}
+{"action":"fund-keys","params":{"amount":20000000000,"fee":1000000000,"prefix":"./taken/key","num":2,"privkeys":["private-keys/key-0"]}}`).mustEnd(t, orchestrator.CodeStep)
+	if got := e.outputs(t, 0, "participant"); len(got) > 0 || !strings.Contains(e.Err.Error(), "step 1") {
+		t.Errorf("participants %v, error %v", got, e.Err)
 	}
 }
