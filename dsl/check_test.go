@@ -81,8 +81,8 @@ func TestCheckSteps(t *testing.T) {
 			`s:4:39: step 3: the reference does not say which output (a reference is {"type":"output","step":-1,"name":"participant"})`,
 		}},
 
-		{"misspelt parameter", `{"action":"payments","params":{` + goodPayments + `,"receiver":"B62"}}`, []string{
-			`s:1:102: step 0: payments has no parameter "receiver" (did you mean "receiver"?)`,
+		{"misspelt parameter", `{"action":"payments","params":{` + goodPayments + `,"reciever":"B62"}}`, []string{
+			`s:1:102: step 0: payments has no parameter "reciever" (did you mean "receiver"?)`,
 		}},
 		{"parameter like no other", `{"action":"wait","params":{"duration":5}}`, []string{`s:1:28: step 0: wait has no parameter "duration" (it has min, sec, slot)`}},
 		{"parameter of nothing", `{"action":"nothing","params":{"min":5}}`, []string{`s:1:31: step 0: nothing has no parameter "min" (it has none)`}},

@@ -354,6 +354,26 @@ func TestWhatMayRunIsOverAtItsEnd(t *testing.T) {
 	}
 }
 
+// TestLoadThatEndsDuringTheCleanUp remains no longer when the clean-up is over, also where it could not be stopped.
+func TestLoadThatEndsDuringTheCleanUp(t *testing.T) {
+	n, _ := newLoadNetwork(t, 6, func(o *simnet.Options) { o.Old = 6 })
+	var lost, down atomic.Bool
+	e := n.try(script(discoverAndLoadKeys(), paymentsOn(params{"durationMin": 5}), failing()), trial{
+		step: func(number int, _ string) { down.Store(number == 3) },
+		between: func(x exchange) (*http.Response, error) {
+			switch {
+			case x.node == n.Nodes()[2] && x.schedules() && !lost.Swap(true): // it runs, and nobody knows its handle
+				return lostReply(x)
+			case x.node == n.Nodes()[3] && down.Load(): // it is asked again a second later, when all load is over
+				return refusedConnection()
+			}
+			return x.pass()
+		},
+	}).mustEnd(t, orchestrator.CodeStep)
+	n.mustBeTrue(t, e)
+	mustEqual(t, "undone", []string{"step 2 (payments): undone on 6/6"}, e.Undone)
+}
+
 // TestAShareThatArrivesLate: a slow node begins its load long after the run wrote down its intent; the end that is reported must not be
 // too early for it.
 func TestAShareThatArrivesLate(t *testing.T) {

@@ -150,8 +150,8 @@ func TestTheRecordCannotBeWritten(t *testing.T) {
 					return
 				}
 				e.mustEnd(t, orchestrator.CodeStep)
-				if !errors.Is(e.Err, failing.err) {
-					t.Errorf("at %d: %v does not say what failed", k, e.Err)
+				if !errors.Is(e.Err, failing.err) || strings.Count(e.Err.Error(), "cannot be recorded") != 1 {
+					t.Errorf("at %d: %v does not say once what failed", k, e.Err)
 				}
 				n.mustBeReported(t, e.Result)
 				n.mustNotOverlap(t)

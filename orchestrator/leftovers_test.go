@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"provingground/dsl"
 	"provingground/internal/redact"
@@ -140,4 +141,14 @@ func TestADirectoryInTheWayIsFoundAtOnce(t *testing.T) {
 	if got := e.outputs(t, 0, "participant"); len(got) > 0 || !strings.Contains(e.Err.Error(), "step 1") {
 		t.Errorf("participants %v, error %v", got, e.Err)
 	}
+}
+
+// TestADaemonThatEndsBeforeItAnswers was told to stop, and nobody listens there any more: it has stopped.
+func TestADaemonThatEndsBeforeItAnswers(t *testing.T) {
+	n := newNetwork(t, func(o *simnet.Options) {
+		o.RestartAfter = -1
+		o.Faults = []simnet.Fault{{Kind: simnet.FaultSlow, Operation: "auth", Delay: 50 * time.Millisecond}, {Kind: simnet.FaultLoseReply, Operation: "stopDaemon"}}
+	})
+	// Ten seconds of network time are over before the lost reply is decided.
+	n.run(step("stop-daemon", params{"nodes": n.Nodes()[:1]})).mustEnd(t, orchestrator.CodeOK)
 }

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"slices"
+	"syscall"
 	"time"
 
 	"go.uber.org/zap"
@@ -217,7 +218,8 @@ func (t *task) send(
 			t.log.Warn("the reply was lost, and the node did what it was asked for", zap.String("node", intent.Node), zap.Error(err))
 			err = nil
 		}
-	case s.Result == resultGone && intent.Kind == kindStopDaemon: // it ended before it could answer
+	case intent.Kind == kindStopDaemon && (s.Result == resultGone || s.Result == resultUnknown && errors.Is(err, syscall.ECONNREFUSED)):
+		// It ended before it could answer: another daemon answers now, or nobody listens any more.
 		s, err = Settled{Call: intent.Call, Result: resultDone, Message: err.Error()}, nil
 	case s.Result == resultRefused && intent.Kind == kindIsolate && errors.As(err, &refusal):
 		s.Result = resultPartly

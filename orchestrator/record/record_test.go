@@ -387,7 +387,7 @@ func TestRead(t *testing.T) {
 		{"no value", `{"time":"2024-05-01T10:00:01Z","step":0,"name":"n"}` + "\n", "", 0, "run.out, line 1, is no line of a record: it has no value"},
 		{
 			"wrong type", a + "\n" + `{"step":"1","name":"n","value":1}` + "\n", "participant", int64(len(a) + 1),
-			"run.out, line 2, is no line of a record: json: cannot unmarshal string into Go struct field Line.step of type int",
+			"run.out, line 2, is no line of a record: it is JSON of another shape",
 		},
 		{"script instead of a record", `{"action":"wait"}` + "\n", "", 0, "run.out, line 1, is no line of a record: it has no name"},
 	} {
