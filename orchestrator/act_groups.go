@@ -21,6 +21,7 @@ func joinAction() Action {
 		params[i] = dsl.Param{Name: "group" + strconv.Itoa(i+1), Kind: dsl.Any, List: true, Doc: "a list; its elements come after those of the groups before it"}
 	}
 	return Action{
+		computes: true,
 		Signature: dsl.Signature{
 			Action: "join", Doc: "Puts lists together, in order, without dropping repeated elements.", Params: params,
 			Outputs: []dsl.Output{{Name: "group", Kind: dsl.Any, List: true, Multi: true, Doc: "all elements"}},
@@ -44,6 +45,7 @@ func joinAction() Action {
 
 func exceptAction() Action {
 	return Action{
+		computes: true,
 		Signature: dsl.Signature{
 			Action: "except", Doc: "Leaves out of a list what another list holds.",
 			Params: []dsl.Param{
@@ -86,6 +88,7 @@ func numbered(param, name string, first int, o dsl.Output) func(*dsl.Step) []dsl
 
 func sampleAction() Action {
 	return Action{
+		computes: true,
 		Signature: dsl.Signature{
 			Action: "sample", Doc: "Divides a list by chance into groups of given shares.",
 			Params: []dsl.Param{

@@ -15,6 +15,8 @@ type Action struct {
 	dsl.Signature
 	// batch actions are collected while they follow each other, and then run together.
 	batch bool
+	// computes says that the action only computes: its outputs are written together with the line that says it is done.
+	computes bool
 	// check reports what cannot work, as far as the script alone shows it. May be nil.
 	check func(c *checking)
 	// forecast says what a step will take, cost and leave. May be nil: nothing worth saying.

@@ -398,7 +398,7 @@ func (r *run) runSteps(ctx context.Context, steps []*planStep, of int) error {
 		}
 		tasks = append(tasks, &task{
 			run: r, step: step, args: a,
-			log: r.log.With(zap.Int("step", step.Number), zap.String("action", step.Action)),
+			log: r.log.WithLazy(zap.Int("step", step.Number), zap.String("action", step.Action)),
 		})
 	}
 	if len(tasks) == 0 {

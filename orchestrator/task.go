@@ -26,6 +26,16 @@ type task struct {
 	step *planStep
 	args args
 	log  *zap.Logger
+	held []record.Line // outputs that are written together with the step's end
+}
+
+// write writes outputs, now or with the step's end.
+func (t *task) write(lines ...record.Line) error {
+	if t.step.action.computes {
+		t.held = append(t.held, lines...)
+		return nil
+	}
+	return t.run.write(lines...)
 }
 
 // chance returns the stream of random choices that the run's seed and the step give; purpose tells several streams of a step apart.
@@ -35,9 +45,12 @@ func (t *task) chance(purpose string) *rand.Rand {
 
 // line returns a line of the step's record.
 func (t *task) line(name string, multi bool, v any) (record.Line, error) {
-	text, err := json.Marshal(v)
-	if err != nil {
-		return record.Line{}, fmt.Errorf("output %s: %w", name, err)
+	text, raw := v.(json.RawMessage)
+	if !raw {
+		var err error
+		if text, err = json.Marshal(v); err != nil {
+			return record.Line{}, fmt.Errorf("output %s: %w", name, err)
+		}
 	}
 	return record.Line{Time: t.world.Clock.Wall(), Step: t.step.Number, Action: t.step.Action, Name: name, Multi: multi, Value: text}, nil
 }
@@ -82,7 +95,12 @@ func (t *task) note(name string, v any) error {
 	if err := t.ledger.take(line); err != nil {
 		return err
 	}
-	return t.write(line)
+	if !t.step.action.computes { // which may have many calls under way at once
+		return t.run.write(line)
+	}
+	lines := append(t.held, line)
+	t.held = nil
+	return t.run.write(lines...)
 }
 
 // intend records a call before it is made, and returns once that is on disk. Without it no call is made.

@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -39,6 +40,54 @@ type Line struct {
 	Multi bool `json:"multi,omitempty"`
 	// Value is the output, or the element.
 	Value json.RawMessage `json:"value"`
+}
+
+// append appends the line's text, as encoding/json would write it: a script of many steps is mostly lines.
+func (l Line) append(text []byte) ([]byte, error) {
+	text = append(text, `{"time":"`...)
+	text = l.Time.UTC().AppendFormat(text, time.RFC3339Nano)
+	text = append(text, `","step":`...)
+	text = strconv.AppendInt(text, int64(l.Step), 10)
+	for _, field := range []struct{ key, value string }{{"id", l.ID}, {"action", l.Action}, {"name", l.Name}} {
+		if field.value == "" && field.key != "name" {
+			continue
+		}
+		text = append(append(append(text, `,"`...), field.key...), `":`...)
+		if plain(field.value) {
+			text = append(append(append(text, '"'), field.value...), '"')
+			continue
+		}
+		quoted, err := json.Marshal(field.value)
+		if err != nil {
+			return nil, err //nolint:wrapcheck // the caller says what
+		}
+		text = append(text, quoted...)
+	}
+	if l.Multi {
+		text = append(text, `,"multi":true`...)
+	}
+	text = append(text, `,"value":`...)
+	if l.Value == nil {
+		return append(text, "null}\n"...), nil
+	}
+	if len(l.Value) > 2 && l.Value[0] == '"' && l.Value[len(l.Value)-1] == '"' && plain(string(l.Value[1:len(l.Value)-1])) {
+		return append(append(text, l.Value...), "}\n"...), nil
+	}
+	compact := bytes.NewBuffer(text)
+	if err := json.Compact(compact, l.Value); err != nil {
+		return nil, err //nolint:wrapcheck // the caller says what
+	}
+	return append(compact.Bytes(), "}\n"...), nil
+}
+
+// plain reports whether a text stands in JSON as it is: names and addresses do.
+func plain(text string) bool {
+	for i := range len(text) {
+		if c := text[i]; c <= ' ' || c >= 0x7f || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
+			return false
+		}
+	}
+	return true
 }
 
 // Output reports whether the line is an output of a step, and not something recorded beside outputs.
@@ -86,16 +135,15 @@ func NewWriter(out io.Writer, file File, mask func(string) string, after func(li
 // from the other of the two. The one that failed gets nothing more: what it holds may end in a line that was cut off, and only at the end
 // can [Read] forgive that.
 func (w *Writer) Write(lines ...Line) error {
-	var text bytes.Buffer
-	encoder := json.NewEncoder(&text)
-	encoder.SetEscapeHTML(false)
+	const usual = 160
+	text := make([]byte, 0, usual*len(lines))
 	for _, l := range lines {
-		l.Time = l.Time.UTC()
-		if err := encoder.Encode(l); err != nil {
+		var err error
+		if text, err = l.append(text); err != nil {
 			return fmt.Errorf("record %s of step %d: %w", l.Name, l.Step, err)
 		}
 	}
-	masked := []byte(w.mask(text.String()))
+	masked := []byte(w.mask(string(text)))
 
 	w.mu.Lock()
 	defer w.mu.Unlock()

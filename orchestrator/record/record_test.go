@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"reflect"
 	"runtime"
 	"slices"
 	"strings"
@@ -578,4 +579,32 @@ func BenchmarkRead(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// TestLinesAreAsEncodingJSONWritesThem compares with the standard library's encoder.
+func TestLinesAreAsEncodingJSONWritesThem(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		text := rapid.OneOf(rapid.StringMatching(`[a-z0-9.:-]{0,12}`), rapid.String())
+		value, err := json.Marshal(rapid.OneOf(text.AsAny(), rapid.Int().AsAny(), rapid.SliceOf(text).AsAny()).Draw(t, "value"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		line := record.Line{
+			Time: time.Unix(rapid.Int64Range(0, 1<<33).Draw(t, "seconds"), rapid.Int64Range(0, 999_999_999).Draw(t, "nanoseconds")).UTC(),
+			Step: rapid.IntRange(-1, 1<<20).Draw(t, "step"), ID: text.Draw(t, "id"), Action: text.Draw(t, "action"), Name: text.Draw(t, "name"),
+			Multi: rapid.Bool().Draw(t, "multi"), Value: value,
+		}
+		want, err := json.Marshal(line)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got bytes.Buffer
+		if err := record.NewWriter(&got, nil, func(s string) string { return s }, nil).Write(line); err != nil {
+			t.Fatal(err)
+		}
+		var a, b any
+		if json.Unmarshal(want, &a) != nil || json.Unmarshal(got.Bytes(), &b) != nil || !reflect.DeepEqual(a, b) || bytes.Count(got.Bytes(), []byte("\n")) != 1 {
+			t.Fatalf("got %q, want %q", got.String(), want)
+		}
+	})
 }
