@@ -75,6 +75,47 @@ type Param struct {
 	Doc      string
 	// Valid says what is wrong with a literal value (each one of a list), or "". Nil: nothing beyond the kind.
 	Valid func(Value) string
+
+	// What follows is about the script language alone.
+
+	Script     string   // its name there; "" for Name in kebab case
+	End        End      // it is one end of a range there: fee: 0.1..0.2 mina; its range is named Script
+	Positional bool     // a value without a name may be it, if it has its unit: wait(10m), wait(30s)
+	Words      []string // the texts that it may be: they stand there without quotes, and the one that is the Default is the same as nothing
+	Absent     string   // as JSON, what it is where a script leaves it out there; "" for what it is in the JSON stream
+}
+
+// End says which end of a range a parameter is.
+type End uint8
+
+// The ends of a range.
+const (
+	NoEnd End = iota
+	LowerEnd
+	UpperEnd
+)
+
+// ExperimentName, as the Absent of a parameter, is the name of the experiment with the round: churn-30-0, and inside repeat the counter in
+// place of the 0.
+const ExperimentName = "${experiment}-${round}"
+
+// ScriptName is the parameter's name in the script language: that of the range whose end it is, its own name in kebab case, or another.
+func (p Param) ScriptName() string { return cmp.Or(p.Script, kebab(p.Name)) }
+
+// kebab writes a name such as newAccountRatio with hyphens: new-account-ratio.
+func kebab(name string) string {
+	var out []byte
+	for i := range len(name) {
+		c := name[i]
+		if c >= 'A' && c <= 'Z' {
+			if i > 0 && (name[i-1] < 'A' || name[i-1] > 'Z') {
+				out = append(out, '-')
+			}
+			c += 'a' - 'A'
+		}
+		out = append(out, c)
+	}
+	return string(out)
 }
 
 // Output describes one output of an action.
@@ -95,6 +136,8 @@ type Signature struct {
 	Outputs []Output
 	// Numbered gives outputs of which the arguments decide how many there are (group1, group2, …). May be nil.
 	Numbered func(*Step) []Output
+	// Main is the output that the bare name of a step stands for in the script language; "" for none.
+	Main string
 }
 
 // param returns the index of the parameter of that name, whatever its case, or -1.

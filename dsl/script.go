@@ -3,6 +3,7 @@ package dsl
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -16,13 +17,28 @@ import (
 type Script struct {
 	Source *Source
 	Items  []Item
+
+	// What follows only the script language can say.
+
+	Experiment string // its name; "" for none
+	Seed       *uint64
+	Limits     []Limit
+	OnFailure  []Item
+	Finally    []Item
+	Language   bool     // it is written in the script language
+	Secrets    []string // values of env(): masked wherever something is printed
+	Settings   []string // NAME=VALUE of the parameters that the caller set, in order of names; they are part of what the script is
 }
 
-// Item is a step or, where Step is nil, a comment.
+// Item is a step, a block or a claim; where all of these are nil, a comment.
 type Item struct {
 	Span
-	Comment string
-	Step    *Step
+	Number   int // of the item among all items of a script in the script language, in order; it names the item in a record
+	Comment  string
+	Step     *Step
+	Parallel [][]Item // branches
+	Deadline *Timed
+	Claim    *Judged
 }
 
 // Step is one action with its arguments.
@@ -33,15 +49,24 @@ type Step struct {
 	ActionSpan Span
 	Args       []Arg
 
+	// What follows only the script language can say.
+
+	ID     string   // its name, with the round behind it inside repeat; "" where it has no name
+	Retry  *Retry   // nil for the action's own retries
+	Within *Stretch // nil for no deadline
+
 	faults Findings // what was found wrong while it was read; the checker reports it
 }
 
 // Arg is one argument of a step: a literal or, where Ref is not nil, a reference.
+//
+// In the script language an argument may also be a formula, whose value is known when the step begins.
 type Arg struct {
 	Name     string
 	NameSpan Span
 	Value    Value // as written; of an object only its place and shape
 	Ref      *Ref  // also nil for an object that spells no reference, which the checker reports
+	Formula  *Formula
 }
 
 // Arg returns the argument of that name, and whether the step has it. Where no name matches exactly its case is ignored, as the existing
@@ -71,12 +96,26 @@ type Ref struct {
 	OnEmpty  *Value // in place of an output that does not exist; nil when that is an error
 }
 
-// Steps returns the script's steps. The number of each is its index.
+// Steps returns the script's steps, those of its last blocks included. The number of each is its index.
 func (s *Script) Steps() []*Step {
 	var steps []*Step
-	for _, item := range s.Items {
-		if item.Step != nil {
+	for _, items := range [][]Item{s.Items, s.OnFailure, s.Finally} {
+		steps = appendSteps(steps, items)
+	}
+	slices.SortStableFunc(steps, func(a, b *Step) int { return cmp.Compare(a.Number, b.Number) })
+	return steps
+}
+
+func appendSteps(steps []*Step, items []Item) []*Step {
+	for _, item := range items {
+		switch {
+		case item.Step != nil:
 			steps = append(steps, item.Step)
+		case item.Deadline != nil:
+			steps = appendSteps(steps, item.Deadline.Items)
+		}
+		for _, branch := range item.Parallel {
+			steps = appendSteps(steps, branch)
 		}
 	}
 	return steps

@@ -2,6 +2,7 @@ package dsl
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -51,6 +52,11 @@ type Value struct {
 	Text   string  // of a string: decoded; of a number, a boolean or null: as written
 	Items  []Value // of a list
 	Fields []Field // of an object, in the order written
+
+	// What follows only values of the script language have.
+
+	JSON   json.RawMessage // the value as JSON, which the source's text at Span is not; nil in a JSON stream
+	Secret bool            // it comes from env(): it is not to be shown
 }
 
 // Field is one key of an object with its value.

@@ -24,11 +24,12 @@ func discoveryAction() Action {
 			Action: "discovery", Doc: "Finds the nodes that are online and answer.",
 			Params: []dsl.Param{
 				{Name: "limit", Kind: dsl.Int, Default: "0, no limit", Doc: "at most this many nodes, chosen by chance"},
-				{Name: "onlyBPs", Kind: dsl.Flag, Default: "false", Doc: "only block producers"},
-				{Name: "noBPs", Kind: dsl.Flag, Default: "false", Doc: "no block producers"},
+				{Name: "onlyBPs", Script: "only-block-producers", Kind: dsl.Flag, Default: "false", Doc: "only block producers"},
+				{Name: "noBPs", Script: "no-block-producers", Kind: dsl.Flag, Default: "false", Doc: "no block producers"},
 				{Name: "exactly", Kind: dsl.Flag, Default: "false", Doc: "fail with fewer nodes than limit"},
 			},
 			Outputs: []dsl.Output{{Name: "participant", Kind: dsl.Address, List: true, Multi: true, Doc: "the nodes, in the order of their addresses"}},
+			Main:    "participant",
 		},
 		check: func(c *checking) {
 			only, _ := c.literal("onlyBPs", dsl.Bool)
@@ -187,6 +188,7 @@ func preflightAction() Action {
 				{Name: "expectCommit", Kind: dsl.Word, Doc: "the commit, or its first characters"},
 			},
 			Outputs: []dsl.Output{{Name: "commit", Kind: dsl.Commit, List: true, Multi: true, Doc: "address and commit of each node; the commit of an older daemon is null"}},
+			Main:    "commit",
 		},
 		run: func(ctx context.Context, t *task) error {
 			addresses, expect := t.distinct("nodes"), strings.ToLower(t.args.text("expectCommit"))

@@ -25,6 +25,7 @@ func joinAction() Action {
 		Signature: dsl.Signature{
 			Action: "join", Doc: "Puts lists together, in order, without dropping repeated elements.", Params: params,
 			Outputs: []dsl.Output{{Name: "group", Kind: dsl.Any, List: true, Multi: true, Doc: "all elements"}},
+			Main:    "group",
 		},
 		run: func(_ context.Context, t *task) error {
 			var all []json.RawMessage
@@ -53,6 +54,7 @@ func exceptAction() Action {
 				{Name: "except", Kind: dsl.Address, List: true, Doc: "what is left out of it"},
 			},
 			Outputs: []dsl.Output{{Name: "group", Kind: dsl.Address, List: true, Multi: true, Doc: "the rest, in order"}},
+			Main:    "group",
 		},
 		run: func(_ context.Context, t *task) error {
 			group, out := t.args.texts("group"), map[string]bool{}

@@ -30,6 +30,7 @@ func loadKeysAction() Action {
 				{Name: "passwordEnv", Kind: dsl.EnvName, Default: "none: the empty password", Doc: "the variable with the password"},
 			},
 			Outputs: []dsl.Output{{Name: "key", Kind: dsl.PrivateKey, List: true, Multi: true, Sensitive: true, Doc: "the private keys; never printed or recorded"}},
+			Main:    "key",
 		},
 		check: func(c *checking) {
 			if n, ok := c.number("limit"); ok && n.Sign() < 0 {

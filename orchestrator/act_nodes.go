@@ -159,6 +159,7 @@ func setZkappSoftLimitAction() Action {
 				{Name: "limit", Kind: dsl.Int, Nullable: true, Default: "null, no limit", Doc: "zkApp commands in a block; null clears the limit"},
 			},
 			Outputs: []dsl.Output{{Name: "participant", Kind: dsl.Address, List: true, Multi: true, Doc: "the nodes where it worked"}},
+			Main:    "participant",
 		},
 		check: func(c *checking) {
 			if n, ok := c.number("limit"); ok && n.Sign() < 0 {

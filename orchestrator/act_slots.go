@@ -19,6 +19,7 @@ func slotsWonAction() Action {
 			Action: "slots-won", Doc: "Asks block producers which slots of the current epoch they have won.",
 			Params:  []dsl.Param{nodesParam("the nodes; those that produce no blocks are left out")},
 			Outputs: []dsl.Output{{Name: "slotsWon", Kind: dsl.SlotsWon, List: true, Multi: true, Doc: "address and slots of each producer that answered"}},
+			Main:    "slotsWon",
 		},
 		run: func(ctx context.Context, t *task) error {
 			group := t.distinct("nodes")
@@ -103,8 +104,8 @@ func allocateSlotsAction() Action {
 			Params: []dsl.Param{
 				{Name: "groups", Kind: dsl.Int, List: true, Required: true, Doc: "the weight of each group, 1 or more"},
 				{Name: "slotsWon", Kind: dsl.SlotsWon, List: true, Required: true, Doc: "the slots that each node has won"},
-				{Name: "minSlots", Kind: dsl.Int, Default: "0", Doc: "the window is at least this long, counted from the first empty slot"},
-				{Name: "maxSlots", Kind: dsl.Int, Default: "0", Doc: "the window is at most this long"},
+				{Name: "minSlots", Kind: dsl.Int, Unit: "slots", Default: "0", Doc: "the window is at least this long, counted from the first empty slot"},
+				{Name: "maxSlots", Kind: dsl.Int, Unit: "slots", Default: "0", Doc: "the window is at most this long"},
 			},
 			Outputs: []dsl.Output{
 				{Name: "nextEmptySlot", Kind: dsl.Int, Doc: "the first slot after the lowest won one that nobody won"},

@@ -41,6 +41,7 @@ func stopAllScheduledAction() Action {
 			Outputs: []dsl.Output{
 				{Name: "receipt", Kind: dsl.Receipt, List: true, Multi: true, Doc: "what was stopped"},
 			},
+			Main: "receipt",
 		},
 		run: func(ctx context.Context, t *task) error {
 			group := t.distinct("nodes")

@@ -18,9 +18,19 @@ func waitAction() Action {
 		Signature: dsl.Signature{
 			Action: "wait", Doc: "Waits for a time, or until a time after the beginning of a slot.",
 			Params: []dsl.Param{
-				{Name: "min", Kind: dsl.Int, Unit: "minutes", Default: "0", Doc: "how long"},
-				{Name: "sec", Kind: dsl.Int, Unit: "seconds", Default: "0", Doc: "how long, added to min"},
-				{Name: "slot", Kind: dsl.Int, Default: "0", Doc: "above 0: min and sec count from the beginning of this global slot"},
+				{Name: "min", Kind: dsl.Int, Unit: "minutes", Positional: true, Default: "0", Doc: "how long"},
+				{Name: "sec", Kind: dsl.Int, Unit: "seconds", Positional: true, Default: "0", Doc: "how long, added to min"},
+				{Name: "slot", Kind: dsl.Int, Unit: "slot", Default: "0", Doc: "above 0: min and sec count from the beginning of this global slot"},
+				{
+					Name: "past", Kind: dsl.Word, Words: []string{"ok", "error"}, Default: "ok", Absent: `"error"`,
+					Doc: `what a slot is that has passed: "error" fails the step; else it goes on at once, with a warning`,
+					Valid: func(v dsl.Value) string {
+						if v.Text != "error" {
+							return `is "error", or left out`
+						}
+						return ""
+					},
+				},
 			},
 		},
 		check: func(c *checking) {
@@ -62,6 +72,9 @@ func waitAction() Action {
 			}
 			until := from.Add(time.Duration(minutes)*time.Minute + time.Duration(seconds)*time.Second)
 			if slot > 0 && until.Before(t.world.Clock.Now()) {
+				if t.args.text("past") == "error" {
+					return fmt.Errorf("slot %d has passed (past: ok goes on at once)", slot)
+				}
 				t.log.Warn("the slot has passed, going on at once", zap.Int("slot", slot))
 			}
 			if t.resumed && t.recorded.until[t.step.Number] != "" {

@@ -40,12 +40,12 @@ const minaSlot = 3 * time.Minute
 // loadParams are the parameters that payments and zkapp-txs share.
 func loadParams() []dsl.Param {
 	return []dsl.Param{
-		{Name: "experimentName", Kind: dsl.Word, Doc: "begins the memos: <experimentName>-<batch>-<index>"},
+		{Name: "experimentName", Kind: dsl.Word, Absent: dsl.ExperimentName, Doc: "begins the memos: <experimentName>-<batch>-<index>"},
 		{Name: "tps", Kind: dsl.Rate, Required: true, Unit: "transactions per second", Doc: "the rate over all nodes together"},
-		{Name: "minTps", Kind: dsl.Rate, Unit: "transactions per second", Default: "0", Doc: "the least rate given to a node; bounds the number of nodes"},
-		{Name: "durationMin", Kind: dsl.Int, Required: true, Unit: "minutes", Doc: "how long the load lasts"},
-		{Name: "minFee", Kind: dsl.Nanomina, Unit: "nanomina", Default: "0", Doc: "least fee of a transaction"},
-		{Name: "maxFee", Kind: dsl.Nanomina, Unit: "nanomina", Default: "0", Doc: "greatest fee of a transaction"},
+		{Name: "minTps", Kind: dsl.Rate, Absent: "0.01", Unit: "transactions per second", Default: "0", Doc: "the least rate given to a node; bounds the number of nodes"},
+		{Name: "durationMin", Kind: dsl.Int, Script: "duration", Required: true, Unit: "minutes", Doc: "how long the load lasts"},
+		{Name: "minFee", Kind: dsl.Nanomina, Script: "fee", End: dsl.LowerEnd, Unit: "nanomina", Default: "0", Doc: "least fee of a transaction"},
+		{Name: "maxFee", Kind: dsl.Nanomina, Script: "fee", End: dsl.UpperEnd, Unit: "nanomina", Default: "0", Doc: "greatest fee of a transaction"},
 		{Name: "feePayers", Kind: dsl.PrivateKey, List: true, Required: true, Doc: "the keys that pay, divided over the nodes"},
 		{Name: "nodes", Kind: dsl.Address, List: true, Required: true, Doc: "the nodes that may carry the load"},
 		{Name: "minPlaced", Kind: dsl.Ratio, Default: "0.95", Doc: "the share of the rate that must be placed, or the step fails"},
