@@ -93,6 +93,7 @@ type Ref struct {
 	Name     string // of the output
 	NameSpan Span
 	File     string // of the earlier run; "" for this run
+	StepID   string // name of the step in the earlier run; "" where Step says which
 	OnEmpty  *Value // in place of an output that does not exist; nil when that is an error
 }
 
