@@ -108,7 +108,8 @@ type Finding struct {
 	Step     int // number of the step it is about, -1 when it is about none
 	Severity Severity
 	Message  string
-	Hint     string // what to do, shown under the place; may be empty
+	Hint     string   // what to do, shown under the place; may be empty
+	Notes    []string // what else is known, shown below
 }
 
 func finding(source *Source, span Span, step int, hint, format string, args ...any) Finding {
@@ -147,9 +148,9 @@ func (f Finding) message() string { return string(maskKeys([]byte(f.Message))) }
 // behind is the hint as it stands behind the message on one line.
 func (f Finding) behind() string {
 	if f.Hint == "" {
-		return ""
+		return strings.Join(append([]string{""}, f.Notes...), "; ")
 	}
-	return " (" + f.Hint + ")"
+	return " (" + f.Hint + ")" + strings.Join(append([]string{""}, f.Notes...), "; ")
 }
 
 // Findings are all findings about a script, in the order of their places.
@@ -187,16 +188,17 @@ func (fs Findings) Write(w io.Writer, format Format) error {
 		switch format {
 		case AsJSON:
 			record := struct {
-				File      string `json:"file"`
-				Line      int    `json:"line"`
-				Column    int    `json:"column"`
-				EndLine   int    `json:"endLine"`
-				EndColumn int    `json:"endColumn"`
-				Step      *int   `json:"step,omitempty"`
-				Severity  string `json:"severity"`
-				Message   string `json:"message"`
-				Hint      string `json:"hint,omitempty"`
-			}{f.Source.Name, line, column, endLine, endColumn, nil, f.Severity.String(), f.message(), f.Hint}
+				File      string   `json:"file"`
+				Line      int      `json:"line"`
+				Column    int      `json:"column"`
+				EndLine   int      `json:"endLine"`
+				EndColumn int      `json:"endColumn"`
+				Step      *int     `json:"step,omitempty"`
+				Severity  string   `json:"severity"`
+				Message   string   `json:"message"`
+				Hint      string   `json:"hint,omitempty"`
+				Notes     []string `json:"notes,omitempty"`
+			}{f.Source.Name, line, column, endLine, endColumn, nil, f.Severity.String(), f.message(), f.Hint, f.Notes}
 			if f.Step >= 0 {
 				record.Step = &f.Step
 			}
@@ -215,6 +217,9 @@ func (fs Findings) Write(w io.Writer, format Format) error {
 			}
 			fmt.Fprintf(&out, "%s: %s\n", f.place(), f.title())
 			f.excerpt(&out)
+			for _, note := range f.Notes {
+				fmt.Fprintf(&out, "     | note: %s\n", note)
+			}
 		default:
 			return fmt.Errorf("unknown format %q of findings: it is text, json or github", format)
 		}

@@ -75,14 +75,38 @@ type Metric struct {
 // worked out. See [Formula.Judge] and [Formula.Argument].
 type Formula struct {
 	Span
-	Op     Op       // OpName for an output (Ref), OpMember for a metric (Text), OpCall for a function (Text), "constant" for Value, or an operator
-	Text   string   // name of the metric or function
-	Ref    *Ref     // OpName
-	Value  Constant // opConstant
-	Args   []*Formula
-	Number int // of the step that it is an argument of; -1 in a condition
+	Op     Op         // OpName for an output (Ref), OpMember for a metric (Text), OpCall for a function (Text), "constant" for Value, or an operator
+	Text   string     // name of the metric or function
+	Ref    *Ref       // OpName
+	Value  Constant   // opConstant; of a metric only its Unit, that of the metric's value
+	Args   []*Formula // of coverage: the slots won, or these with the first and the last slot of a window
+	Number int        // of the step that it is an argument of; -1 in a condition
 
 	param *Param // whose argument it is; nil in a condition
+}
+
+// Refs returns the outputs that the formula asks for.
+func (f *Formula) Refs() []*Ref {
+	var refs []*Ref
+	if f.Ref != nil {
+		refs = append(refs, f.Ref)
+	}
+	for _, arg := range f.Args {
+		refs = append(refs, arg.Refs()...)
+	}
+	return refs
+}
+
+// Metrics returns the names of the metrics that the formula asks for.
+func (f *Formula) Metrics() []string {
+	var names []string
+	if f.Op == OpMember {
+		names = append(names, f.Text)
+	}
+	for _, arg := range f.Args {
+		names = append(names, arg.Metrics()...)
+	}
+	return names
 }
 
 // opConstant is the Op of a formula's leaf that is a value.

@@ -69,6 +69,9 @@ type Arg struct {
 	Formula  *Formula
 }
 
+// Literal reports whether the argument's value stands in the script.
+func (a Arg) Literal() bool { return a.Ref == nil && a.Formula == nil }
+
 // Arg returns the argument of that name, and whether the step has it. Where no name matches exactly its case is ignored, as the existing
 // tool's decoder does.
 func (s *Step) Arg(name string) (Arg, bool) {

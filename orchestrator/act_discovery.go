@@ -71,6 +71,9 @@ type wanted struct {
 // discoverPatiently tries again where that may help: nodes restart, and an uptime service that was restarted knows a node only when that
 // has reported again, which takes five slots. Together the pauses, of network time, bridge that on a real network.
 func (t *task) discoverPatiently(ctx context.Context, want wanted) ([]string, error) {
+	if !t.patient() {
+		return t.discover(ctx, want)
+	}
 	for _, pause := range []time.Duration{10 * time.Second, 30 * time.Second, time.Minute, 3 * time.Minute, 5 * time.Minute, 10 * time.Minute} {
 		found, err := t.discover(ctx, want)
 		var list *uptime.ListError

@@ -65,7 +65,7 @@ func checkFund(c *checking) {
 			c.report("amount", "", "each account gets %s nanomina, and its creation alone takes 1 MINA of that", floor(each))
 		}
 	}
-	if a, ok := c.step.Arg("privkeys"); ok && a.Ref == nil {
+	if a, ok := c.step.Arg("privkeys"); ok && a.Literal() {
 		seen := map[string]bool{}
 		for _, item := range a.Value.Items {
 			if seen[path.Clean(item.Text)] {
@@ -202,14 +202,14 @@ func (t *task) readFunding(position int) (*funding, error) {
 	if f.password, err = t.password(); err != nil {
 		return nil, err
 	}
-	return f, t.newDirectory(f.prefix)
+	return f, t.newDirectory(f.prefix, t.resumed || t.attempt > 1)
 }
 
-// newDirectory returns an error when the directory for key files exists, unless an interrupted run was at work in it already.
-func (r *run) newDirectory(prefix string) error {
+// newDirectory returns an error when the directory for key files exists, unless an interrupted run, or an earlier attempt, was at work in it already.
+func (r *run) newDirectory(prefix string, again bool) error {
 	dir := path.Dir(prefix)
 	ours := func(e entry) bool { return e.intent.Files != "" && path.Dir(e.intent.Files) == dir }
-	if r.resumed && len(r.ledger.matching(ours)) > 0 {
+	if again && len(r.ledger.matching(ours)) > 0 {
 		return nil
 	}
 	exists, err := r.world.Files.Exists(dir)
@@ -224,16 +224,28 @@ func (r *run) newDirectory(prefix string) error {
 
 // newDirectories looks, before anything else is done, at the directories that the script spells out: it should not take hours of load to
 // find out that one is in the way.
-func (r *run) newDirectories(items []planItem) error {
+func (r *run) newDirectories(plan *Plan) error {
+	return r.newDirectoriesOf(slices.Concat(plan.items, plan.finally))
+}
+
+func (r *run) newDirectoriesOf(items []planItem) error {
 	for _, item := range items {
+		inner := slices.Concat(item.parallel...)
+		if item.deadline != nil {
+			inner = item.deadline.items
+		}
+		if err := r.newDirectoriesOf(inner); err != nil {
+			return err
+		}
 		if item.step == nil || item.step.Action != fundKeysName || r.resumed && r.recorded.done[item.step.Number] {
 			continue
 		}
 		prefix, given := item.step.Arg("prefix")
-		if !given || prefix.Ref != nil {
+		if !given || !prefix.Literal() {
 			continue
 		}
-		if err := r.newDirectory(prefix.Value.Text); err != nil {
+		if err := r.newDirectory(prefix.Value.Text, r.resumed); err != nil {
+			r.failed.Store(true)
 			return &stepError{item.step, err}
 		}
 	}
@@ -350,6 +362,9 @@ func createByProgram(ctx context.Context, f *funding, i, num int) error {
 		return err
 	}
 	pauses := []time.Duration{time.Minute, 2 * time.Minute, 4 * time.Minute, 8 * time.Minute, 0}
+	if !f.patient() {
+		pauses = pauses[len(pauses)-1:]
+	}
 	for attempt, pause := range pauses {
 		args := []string{
 			"advanced", "itn-create-accounts", "--amount", strconv.FormatUint(uint64(amount), 10), "--fee", strconv.FormatUint(uint64(f.fee), 10),

@@ -76,7 +76,7 @@ func numbered(param, name string, first int, o dsl.Output) func(*dsl.Step) []dsl
 		n := mostGroups
 		if a, ok := step.Arg(param); !ok {
 			n = 0
-		} else if a.Ref == nil {
+		} else if a.Literal() {
 			n = len(a.Value.Items)
 		}
 		outputs := make([]dsl.Output, n)
@@ -102,7 +102,7 @@ func sampleAction() Action {
 		},
 		check: func(c *checking) {
 			a, ok := c.step.Arg("ratios")
-			if !ok || a.Ref != nil {
+			if !ok || !a.Literal() {
 				return
 			}
 			ratios := make([]*big.Rat, len(a.Value.Items))

@@ -67,7 +67,7 @@ func forecastPayments(f *forecasting) forecast {
 		l.spent, err = each.Mul(l.transactions)
 	}
 	if err != nil {
-		return forecast{load: l, note: "the amount it spends is beyond what can be counted"}
+		return forecast{load: l, broken: true, note: "the amount it spends is beyond what can be counted"}
 	}
 	return forecast{load: l}
 }
@@ -328,7 +328,7 @@ func forecastZkapps(f *forecasting) forecast {
 	locked, err4 := n.initBalance.Mul(deployed)
 	spent, err5 := sum(fees, deployment, creation)
 	if err := errors.Join(err1, err2, err3, err4, err5); err != nil {
-		return forecast{load: l, note: "the amount it spends is beyond what can be counted"}
+		return forecast{load: l, broken: true, note: "the amount it spends is beyond what can be counted"}
 	}
 	l.spent, l.locked = spent, locked
 	return forecast{load: l, note: fmt.Sprintf("%d zkApps deployed on each node", n.deploy)}

@@ -226,10 +226,12 @@ func (t *task) bearFailures(ctx context.Context, what, warning string, group []s
 	return nil
 }
 
+const stopDaemonName = "stop-daemon"
+
 func stopDaemonAction() Action {
 	return Action{
 		Signature: dsl.Signature{
-			Action: "stop-daemon", Doc: "Tells daemons to end, ten seconds later. Whether they start again is up to their supervisor.",
+			Action: stopDaemonName, Doc: "Tells daemons to end, ten seconds later. Whether they start again is up to their supervisor.",
 			Params: []dsl.Param{
 				nodesParam("the nodes"),
 				{Name: "clean", Kind: dsl.Flag, Default: "false", Doc: "remove the ledgers and the frontier, so that the next start has to bootstrap"},
@@ -243,10 +245,13 @@ func stopDaemonAction() Action {
 				return err
 			}
 			errs := each(ctx, t.run, group, func(ctx context.Context, _ int, address string) error {
-				_, err := t.sequenced(ctx, Intent{Kind: kindStopDaemon, Node: address, Clean: clean}, func(before itn.Before) (string, error) {
+				s, err := t.sequenced(ctx, Intent{Kind: kindStopDaemon, Node: address, Clean: clean}, func(before itn.Before) (string, error) {
 					_, err := t.nodes.at(address).client.StopDaemon(ctx, delay, clean, before)
 					return "", err
 				})
+				if s.Result == resultDone || s.Result == resultAccepted || s.Result == resultUnknown {
+					t.nodes.stop(address)
+				}
 				return err
 			})
 			return t.bearFailures(ctx, "daemons are stopped", "not stopped", group, errs)

@@ -41,7 +41,7 @@ func checkRotate(c *checking) {
 			c.report(name, "", "%s has %d elements for %d keys", name, m, n)
 		}
 	}
-	if a, ok := c.step.Arg("mapping"); ok && a.Ref == nil && known {
+	if a, ok := c.step.Arg("mapping"); ok && a.Literal() && known {
 		for _, item := range a.Value.Items {
 			if to, ok := dsl.WholeNumber(item.Text); ok && (to.Sign() < 0 || to.Cmp(big.NewInt(int64(n))) >= 0) {
 				c.report("mapping", "", "mapping points to key %s of %d", item.Text, n)

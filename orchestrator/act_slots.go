@@ -58,7 +58,7 @@ func slotsWonAction() Action {
 			if allFailed(asked) {
 				return t.errAllFailed("slots won are known", asked)
 			}
-			return outputList(t, "slotsWon", answers)
+			return errors.Join(outputList(t, "slotsWon", answers), t.silence(len(asked), len(asked)-len(answers)))
 		},
 	}
 }
@@ -114,7 +114,7 @@ func allocateSlotsAction() Action {
 			Numbered: numbered("groups", "group", 0, dsl.Output{Kind: dsl.Address, List: true, Doc: "the nodes of the group"}),
 		},
 		check: func(c *checking) {
-			if a, ok := c.step.Arg("groups"); ok && a.Ref == nil {
+			if a, ok := c.step.Arg("groups"); ok && a.Literal() {
 				for _, weight := range a.Value.Items {
 					if n, ok := dsl.WholeNumber(weight.Text); ok && n.Sign() <= 0 {
 						c.report("groups", "", "a weight of %s: each is 1 or more", weight.Text)

@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"math/big"
+	"strings"
 	"time"
+	"unicode"
 
 	"provingground/dsl"
 	"provingground/internal/mina"
@@ -34,6 +36,7 @@ type checking struct {
 	nodes    int            // how many nodes a list of unknown length is taken to have
 	batches  map[string]int // batches counted so far, by experiment
 	findings *dsl.Findings
+	language bool // the script is in the script language
 }
 
 // report adds an error about a parameter, or about the whole step where the script does not give it.
@@ -51,9 +54,33 @@ func (c *checking) add(severity dsl.Severity, param, hint, format string, values
 	if a, ok := c.step.Arg(param); ok {
 		span = a.Value.Span
 	}
-	*c.findings = append(*c.findings, dsl.Finding{
-		Source: c.source, Span: span, Step: c.step.Number, Severity: severity, Message: fmt.Sprintf(format, values...), Hint: hint,
-	})
+	f := dsl.Finding{Source: c.source, Span: span, Step: c.step.Number, Severity: severity, Message: fmt.Sprintf(format, values...), Hint: hint}
+	if c.language { // whose reader counts no steps, and knows other names
+		f.Step, f.Message, f.Hint = -1, c.spelled(f.Message), c.spelled(f.Hint)
+	}
+	*c.findings = append(*c.findings, f)
+}
+
+// spelled puts the names that the script language has in place of the parameters' JSON names.
+func (c *checking) spelled(text string) string {
+	action, ok := FindAction(c.step.Action)
+	if !ok {
+		return text
+	}
+	return scriptNames(action, text)
+}
+
+// scriptNames writes a text about an action's parameters with the names of the script language.
+func scriptNames(action Action, text string) string {
+	words := strings.FieldsFunc(text, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) })
+	for _, word := range words {
+		for _, p := range action.Params {
+			if p.Name == word && p.ScriptName() != word {
+				text = strings.ReplaceAll(text, word, p.ScriptName())
+			}
+		}
+	}
+	return text
 }
 
 // literal returns an argument written out in the script. A missing or null one is known too: it is the zero value. Not known are
@@ -61,9 +88,11 @@ func (c *checking) add(severity dsl.Severity, param, hint, format string, values
 func (c *checking) literal(param string, shape dsl.Shape) (v dsl.Value, known bool) {
 	a, ok := c.step.Arg(param)
 	switch {
-	case !ok || a.Ref == nil && a.Value.Shape == dsl.Null:
+	case ok && (a.Ref != nil || a.Formula != nil):
+		return dsl.Value{}, false
+	case !ok || a.Value.Shape == dsl.Null:
 		return dsl.Value{Shape: dsl.Null}, true
-	case a.Ref != nil || a.Value.Shape != shape:
+	case a.Value.Shape != shape:
 		return dsl.Value{}, false
 	}
 	return a.Value, true
@@ -93,7 +122,7 @@ func (c *checking) length(param string) (int, bool) {
 // given reports whether the script gives the argument, as a value or a reference.
 func (c *checking) given(param string) bool {
 	a, ok := c.step.Arg(param)
-	return ok && (a.Ref != nil || a.Value.Shape != dsl.Null)
+	return ok && (a.Ref != nil || a.Formula != nil || a.Value.Shape != dsl.Null)
 }
 
 // forecasting is what an action's forecast sees.
@@ -109,6 +138,8 @@ type forecast struct {
 	fund  *fundForecast
 	stops string // which nodes it stops or restarts
 	note  string // what else a reader of the plan should know
+
+	broken bool // what it spends is beyond what can be counted
 }
 
 // loadForecast is the load that a step places.

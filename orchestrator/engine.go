@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -69,7 +71,6 @@ type Run struct {
 	run  *run
 	plan *Plan
 	next func(ctx context.Context) (planItem, error)
-	of   int // number of steps, 0 when not known
 }
 
 // run is what the steps of a run share.
@@ -77,37 +78,46 @@ type run struct {
 	world    World
 	config   Config
 	options  Options
+	source   *dsl.Source // nil of a stream
 	seed     uint64
+	of       int // number of steps, 0 when not known
 	record   *record.Writer
 	ledger   *ledger
 	outputs  *outputs
 	nodes    *nodes
+	limits   *limits
+	claims   *claims
+	loads    *loads
 	log      *zap.Logger
 	progress Progress
 	resumed  bool
-	recorded *Recorded
-	meeting  *sync.Once // of the nodes, by a run that has not spoken to those that an earlier run spoke to; else nil
-	began    int        // steps begun
+	recorded *Recorded    // empty for a new run
+	meeting  *sync.Once   // of the nodes, by a run that has not spoken to those that an earlier run spoke to; else nil
+	began    atomic.Int64 // steps begun
+	failed   atomic.Bool  // a step failed by itself
 }
 
 // NewRun prepares a run of a plan. It sends nothing.
 func NewRun(plan *Plan, config Config, world World, writer *record.Writer, options Options) *Run {
 	r := newRun(config, world, writer, options)
-	r.outputs = plan.outputs
-	at := 0
-	of := 0
-	for _, item := range plan.items {
-		if item.step != nil {
-			of++
-		}
+	r.outputs, r.of, r.source = plan.outputs, plan.steps, plan.Source
+	r.limits = newLimits(plan.script.Limits, r.recorded)
+	for _, secret := range plan.Secrets() {
+		world.Hide(secret)
 	}
-	return &Run{run: r, plan: plan, of: of, next: func(context.Context) (planItem, error) {
-		if at == len(plan.items) {
+	return &Run{run: r, plan: plan, next: listed(plan.items)}
+}
+
+// listed hands out items in order.
+func listed(items []planItem) func(context.Context) (planItem, error) {
+	at := 0
+	return func(context.Context) (planItem, error) {
+		if at == len(items) {
 			return planItem{}, io.EOF
 		}
 		at++
-		return plan.items[at-1], nil
-	}}
+		return items[at-1], nil
+	}
 }
 
 // NewStreamRun prepares a run of a stream of steps, each of which is read when its turn has come.
@@ -115,12 +125,13 @@ func NewStreamRun(stream *dsl.Stream, config Config, world World, writer *record
 	r := newRun(config, world, writer, options)
 	r.outputs.all = true
 	c := newCompiler(CompileOptions{Config: &config})
+	c.outputs = r.outputs
 	return &Run{run: r, plan: &Plan{}, next: func(ctx context.Context) (planItem, error) {
 		item, source, err := r.nextOf(ctx, stream)
 		if err != nil || item.Step == nil {
 			return planItem{comment: item.Comment}, err
 		}
-		step, found := c.step(source, item.Step, r.outputs)
+		step, found := c.step(source, item.Step)
 		if found.Errors() {
 			return planItem{}, &scriptError{found: found}
 		}
@@ -156,7 +167,7 @@ func (r *run) nextOf(ctx context.Context, stream *dsl.Stream) (item dsl.Item, so
 func newRun(config Config, world World, writer *record.Writer, options Options) *run {
 	r := &run{
 		world: world, config: config, options: options, seed: options.Seed, record: writer, ledger: newLedger(), outputs: newOutputs(),
-		nodes: newNodes(world, config.URLOverrides), log: world.Log, progress: options.Progress,
+		nodes: newNodes(world, config.URLOverrides), claims: &claims{}, loads: &loads{placed: map[int]placed{}, held: map[int][]string{}}, log: world.Log, progress: options.Progress, recorded: newRecorded(),
 	}
 	r.world.Programs = maskedPrograms{world.Programs, world.Mask}
 	if r.progress == nil {
@@ -168,7 +179,9 @@ func newRun(config Config, world World, writer *record.Writer, options Options) 
 	if options.Resume != nil {
 		r.resumed, r.recorded, r.ledger, r.seed = true, options.Resume, options.Resume.ledger, options.Resume.header.Seed
 		r.meeting = &sync.Once{}
+		r.loads.placed = maps.Clone(r.recorded.placed)
 	}
+	r.limits = newLimits(nil, r.recorded)
 	return r
 }
 
@@ -252,13 +265,20 @@ type end struct {
 // begins; its cause tells why (see [Interrupted]).
 func (r *Run) Do(ctx context.Context) Result {
 	err := guard(func() error { return r.steps(ctx) })
+	finished := false
 	if err == nil {
-		if err = r.run.end(end{Code: CodeOK}); err == nil {
-			return Result{Code: CodeOK}
-		}
-		err = fmt.Errorf("the end of the run: %w", err)
+		err = r.run.claims.unproven()
 	}
-	result := r.run.finish(ctx, err)
+	if err == nil {
+		finished = true
+		if err = guard(func() error { return r.run.block(ctx, r.plan.finally, level{}) }); err == nil {
+			if err = r.run.end(end{Code: CodeOK}); err == nil {
+				return Result{Code: CodeOK}
+			}
+			err = fmt.Errorf("the end of the run: %w", err)
+		}
+	}
+	result := r.finish(ctx, err, finished)
 	if err := r.run.end(end{Code: result.Code, Error: r.run.world.Mask(result.Err.Error())}); err != nil && !r.run.record.Kept() {
 		r.run.log.Warn("the end of the run could not be recorded", zap.Error(err))
 	}
@@ -324,7 +344,7 @@ func (r *Run) start() error {
 	}
 	h := header{
 		Version: r.run.options.Version, Digest: r.plan.digest, Network: r.run.config.Network(), Genesis: r.run.config.Genesis,
-		Seed: r.run.seed, Steps: r.of,
+		Seed: r.run.seed, Steps: r.run.of,
 	}
 	if r.plan.Source != nil {
 		h.Script = r.plan.Source.Name
@@ -332,40 +352,12 @@ func (r *Run) start() error {
 	return r.run.runLine(lineRun, h)
 }
 
-// steps carries out the steps in order. Batch actions are collected until another action comes.
+// steps carries out the script up to its last blocks.
 func (r *Run) steps(ctx context.Context) error {
-	if err := errors.Join(r.start(), r.run.newDirectories(r.plan.items)); err != nil {
+	if err := errors.Join(r.start(), r.run.newDirectories(r.plan)); err != nil {
 		return err
 	}
-	var batch []*planStep
-	for {
-		item, err := r.next(ctx)
-		if errors.Is(err, io.EOF) {
-			return r.run.runSteps(ctx, batch, r.of)
-		}
-		if err != nil {
-			return err // and what was collected for a batch is not begun
-		}
-		if item.step == nil {
-			r.run.comment(item.comment)
-			continue
-		}
-		if len(batch) > 0 && batch[0].Action != item.step.Action {
-			if err := r.run.runSteps(ctx, batch, r.of); err != nil {
-				return err
-			}
-			batch = nil
-		}
-		if item.step.action.batch {
-			batch = append(batch, item.step)
-			continue
-		}
-		if err := r.run.runSteps(ctx, []*planStep{item.step}, r.of); err != nil {
-			return err
-		}
-		r.run.outputs.drop(r.plan.drop[item.step.Number])
-		r.run.ledger.forget(item.step.Number)
-	}
+	return r.run.sequence(ctx, r.next, level{top: true})
 }
 
 func (r *run) comment(text string) {
@@ -377,70 +369,6 @@ func (r *run) comment(text string) {
 	r.world.Shown.Info(text)
 }
 
-// runSteps runs one step, or the steps of a batch together. What an interrupted run finished is not run again.
-func (r *run) runSteps(ctx context.Context, steps []*planStep, of int) error {
-	var tasks []*task
-	for _, step := range steps {
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		r.began++
-		if r.resumed && r.recorded.done[step.Number] {
-			if err := r.restore(ctx, step); err != nil {
-				return &stepError{step, err}
-			}
-			continue
-		}
-		r.progress.Step(step.Number, of, step.Action)
-		a, err := step.resolve(r.outputs)
-		if err != nil {
-			return &stepError{step, err}
-		}
-		tasks = append(tasks, &task{
-			run: r, step: step, args: a,
-			log: r.log.WithLazy(zap.Int("step", step.Number), zap.String("action", step.Action)),
-		})
-	}
-	if len(tasks) == 0 {
-		return nil
-	}
-	first := tasks[0]
-	for _, t := range tasks {
-		t.log.Info("step begins")
-	}
-	err := guard(func() error {
-		if first.step.action.runBatch != nil {
-			return first.step.action.runBatch(ctx, tasks)
-		}
-		return first.step.action.run(ctx, first)
-	})
-	if failure := r.record.Err(); failure != nil && (err == nil || errors.Is(err, errRecord)) { // said once, however often it was met
-		err = fmt.Errorf("%w: %w", errRecord, failure)
-	}
-	if cause := context.Cause(ctx); err != nil && cause != nil && !errors.Is(err, cause) {
-		err = errors.Join(err, cause) // whatever a step says that was told to end, this is why it did
-	}
-	if err != nil {
-		var at *stepError
-		if !errors.As(err, &at) {
-			at = &stepError{first.step, err}
-			err = at
-		}
-		failed := &task{run: r, step: at.step}
-		if noted := failed.note(lineFailed, end{Code: CodeStep, Error: r.world.Mask(at.err.Error())}); !errors.Is(err, errRecord) {
-			err = errors.Join(err, noted)
-		}
-		return err
-	}
-	for _, t := range tasks {
-		if err := t.note(lineDone, struct{}{}); err != nil {
-			return &stepError{t.step, err}
-		}
-		t.log.Info("step is done")
-	}
-	return nil
-}
-
 func signalNumber(s os.Signal) int {
 	if number, ok := s.(syscall.Signal); ok {
 		return int(number)
@@ -448,36 +376,86 @@ func signalNumber(s os.Signal) int {
 	return 0
 }
 
-// finish cleans up after a failure, and decides the exit code: the cause's, or CodeRemains while something may remain.
-func (r *run) finish(ctx context.Context, err error) Result {
-	result := Result{Err: err, Code: CodeStep}
-	var interrupted *Interrupted
+// finish cleans up after a failure, and decides the exit code: the cause's, or CodeRemains while something may remain. finished says that
+// the script's statements were all carried out, its last block included or begun.
+func (r *Run) finish(ctx context.Context, err error, finished bool) Result {
+	run := r.run
+	result := Result{Err: err}
+	run.progress.Cleaning()
+	run.world.Shown.Error("the run failed", zap.Error(err)) // the caller shows it with its place
 	var internal *internalError
-	var script *scriptError
-	var broken dsl.Finding
-	switch {
-	case errors.As(err, &internal):
-		result.Code = CodeInternal
-	case errors.As(err, &interrupted):
-		result.Code = 128 + signalNumber(interrupted.Signal)
-	case r.began == 0 && (errors.As(err, &script) || errors.As(err, &broken)):
-		result.Code = CodeScript
+	if errors.As(err, &internal) {
+		run.log.Error("error inside the program, please report it", zap.ByteString("stack", internal.stack))
 	}
-	r.progress.Cleaning()
-	r.world.Shown.Error("the run failed", zap.Error(err)) // the caller shows it with its place
-	if internal != nil {
-		r.log.Error("error inside the program, please report it", zap.ByteString("stack", internal.stack))
+	// Who reads the record must know that what follows belongs to the clean-up.
+	if noted := run.runLine(lineClean, struct{}{}); noted != nil && !run.record.Kept() {
+		run.log.Warn("the clean-up could not be recorded", zap.Error(noted))
 	}
-	// The run's context may have ended, and that is no reason not to clean up.
-	cleanup, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), r.options.CleanupTimeout,
-		fmt.Errorf("the clean-up did not finish within %s", r.options.CleanupTimeout))
-	defer cancel()
-	if failed := guard(func() error { result.Undone, result.Remains = r.undo(cleanup); return nil }); failed != nil {
-		result.Err, result.Code = errors.Join(err, failed), CodeInternal
-		result.Remains = r.mayRemain("the clean-up failed")
+	if !finished {
+		result.Err = errors.Join(result.Err, run.last(ctx, r.plan.onFailure))
 	}
+	undo := func() {
+		var undone []string
+		failed := run.cleaning(ctx, func(ctx context.Context) error { undone, result.Remains = run.undo(ctx); return nil })
+		result.Undone = append(result.Undone, undone...)
+		if failed != nil {
+			result.Err, result.Remains = errors.Join(result.Err, failed), run.mayRemain("the clean-up failed")
+		}
+	}
+	undo()
+	if !finished {
+		calls := run.ledger.calls()
+		result.Err = errors.Join(result.Err, run.last(ctx, r.plan.finally))
+		if run.ledger.calls() > calls { // which may have left something behind in its turn
+			undo()
+		}
+	}
+	result.Code = run.code(result.Err)
 	if len(result.Remains) > 0 {
 		result.Code = CodeRemains
 	}
 	return result
+}
+
+// cleaning does a part of the clean-up. The run's context may have ended, and that is no reason not to clean up; each part has its own deadline.
+func (r *run) cleaning(ctx context.Context, do func(ctx context.Context) error) error {
+	cleanup, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), r.options.CleanupTimeout,
+		fmt.Errorf("the clean-up did not finish within %s", r.options.CleanupTimeout))
+	defer cancel()
+	return guard(func() error { return do(cleanup) })
+}
+
+// last carries out a block of the script that stands for the end of a run that failed. What its statements refer to may never have come to
+// be: those are skipped.
+func (r *run) last(ctx context.Context, items []planItem) error {
+	if len(items) == 0 {
+		return nil
+	}
+	return r.cleaning(ctx, func(ctx context.Context) error { return r.sequence(ctx, listed(items), level{ending: true}) })
+}
+
+// code returns the exit code that the errors of a run stand for.
+func (r *run) code(err error) int {
+	var interrupted *Interrupted
+	var internal *internalError
+	var script *scriptError
+	var broken dsl.Finding
+	var claim *claimError
+	var unproven *unprovenError
+	switch {
+	case errors.As(err, &internal):
+		return CodeInternal
+	case errors.As(err, &interrupted):
+		return 128 + signalNumber(interrupted.Signal)
+	case r.began.Load() == 0 && (errors.As(err, &script) || errors.As(err, &broken)):
+		return CodeScript
+	case r.failed.Load():
+		return CodeStep
+	case errors.As(err, &claim):
+		return CodeVerdict
+	case errors.As(err, &unproven):
+		return CodeInconclusive
+	default:
+		return CodeStep
+	}
 }

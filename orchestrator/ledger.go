@@ -24,8 +24,15 @@ const (
 	lineUntil   = "_until"   // until when a step waits, in network time
 	lineHeld    = "_held"    // the fee payers that a step leaves out, because load that nobody can stop may use them
 	linePlaced  = "_placed"  // the rate of load that was placed, against the asked one
+	lineSilent  = "_silent"  // some of the nodes that a step asked did not answer
+	linePrice   = "_price"   // what a step takes of the script's limits
+	lineWithin  = "_within"  // the deadline of a step or of a block, or when a watch begins to hold, in network time
+	lineRetry   = "_retry"   // an attempt of a step failed, another one follows
+	lineVerdict = "_verdict" // how an expect or a watch was judged
+	lineSkipped = "_skipped" // a step of the end of a failed run that has nothing to refer to
 	lineDone    = "_done"    // a step is finished
 	lineFailed  = "_failed"  // a step has failed
+	lineClean   = "_clean"   // the clean-up of a failed run begins
 	lineEnd     = "_end"     // the run is over
 )
 
@@ -118,6 +125,7 @@ type entry struct {
 	settled *Settled
 	undone  *Undone
 
+	past       bool // a call of the clean-up of a run that is continued: no later step does the same
 	withDaemon bool // undone, because its daemon has ended
 	restarted  bool // a control program said that it restarted the host since
 }
@@ -182,6 +190,7 @@ type ledger struct {
 	entries []*entry // in the order of their first intents
 	byCall  map[int]*entry
 	next    int            // number of the next call
+	clean   bool           // what is taken belongs to a clean-up
 	batches map[string]int // next batch number of each experiment
 }
 
@@ -194,6 +203,10 @@ func (l *ledger) take(line record.Line) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch line.Name {
+	case lineClean:
+		l.clean = true
+	case lineResumed:
+		l.clean = false
 	case lineIntent:
 		var intent Intent
 		if err := json.Unmarshal(line.Value, &intent); err != nil {
@@ -203,7 +216,7 @@ func (l *ledger) take(line record.Line) error {
 			e.intent = intent
 			return nil
 		}
-		e := &entry{step: line.Step, stepID: line.ID, action: line.Action, intent: intent}
+		e := &entry{step: line.Step, stepID: line.ID, action: line.Action, intent: intent, past: l.clean}
 		l.entries = append(l.entries, e)
 		l.byCall[intent.Call] = e
 		l.next = max(l.next, intent.Call+1)
@@ -260,6 +273,13 @@ func (l *ledger) newCall() int {
 	return l.next - 1
 }
 
+// calls returns how many calls there were so far.
+func (l *ledger) calls() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.next
+}
+
 // newBatch returns the next batch number of an experiment. No number is given out twice in a run, so that memos never collide.
 func (l *ledger) newBatch(experiment string) int {
 	l.mu.Lock()
@@ -287,7 +307,7 @@ func (l *ledger) ofStep(step int) []entry {
 	defer l.mu.Unlock()
 	var calls []entry
 	for _, e := range l.entries {
-		if e.step == step {
+		if e.step == step && !e.past {
 			calls = append(calls, *e)
 		}
 	}

@@ -245,7 +245,7 @@ func (t *task) place(ctx context.Context, l load, send func(context.Context, off
 			return err
 		}
 		at := attempt{share: *e.intent.Share, node: e.intent.Node}
-		if verdictOf(s) == refused && (e.settled == nil && s.Result != resultRefused || t.recorded.failed[t.step.Number]) {
+		if verdictOf(s) == refused && (e.settled == nil && s.Result != resultRefused || t.again()) {
 			continue // it was cut off before it came to that node, which has not refused anything; or the whole step is tried anew
 		}
 		a.replay(at, verdictOf(s))
@@ -353,7 +353,7 @@ func (t *task) free(keys []mina.PrivateKey) ([]mina.PrivateKey, error) {
 	var last time.Time
 	begun := len(t.ledger.ofStep(t.step.Number)) > 0
 	if begun {
-		held = t.recorded.held[t.step.Number]
+		held = t.heldBack()
 	} else {
 		for _, e := range t.ledger.remaining() {
 			if ends, ok := e.ends(); ok && e.settled != nil && e.settled.Payers != nil && t.world.Clock.Now().Before(ends) {
@@ -385,7 +385,24 @@ func (t *task) free(keys []mina.PrivateKey) ([]mina.PrivateKey, error) {
 	if begun {
 		return free, nil
 	}
+	t.holdBack(out)
 	return free, t.note(lineHeld, out)
+}
+
+// heldBack returns the fee payers that the step left out when it began.
+func (t *task) heldBack() []string {
+	t.loads.mu.Lock()
+	defer t.loads.mu.Unlock()
+	if held, ok := t.loads.held[t.step.Number]; ok {
+		return held
+	}
+	return t.recorded.held[t.step.Number]
+}
+
+func (t *task) holdBack(payers []string) {
+	t.loads.mu.Lock()
+	defer t.loads.mu.Unlock()
+	t.loads.held[t.step.Number] = payers
 }
 
 func latest(a, b time.Time) time.Time {
@@ -458,20 +475,15 @@ func (t *task) giveOut(attempts []attempt, settled []Settled) error {
 
 // judge compares the placed rate with the asked one.
 func (t *task) judge(l load, a *allotment, attempts []attempt, settled []Settled, failed error) error {
-	placed := a.rate(a.placed)
-	report := struct {
-		Asked    string `json:"asked"`
-		Placed   string `json:"placed"`
-		Unknown  string `json:"unknown,omitempty"`
-		Unplaced string `json:"unplaced,omitempty"`
-		Nodes    int    `json:"nodes"`
-	}{Asked: decimalText(l.rate), Placed: decimalText(placed), Nodes: len(a.carries)}
+	rate := a.rate(a.placed)
+	report := placed{Asked: decimalText(l.rate), Placed: decimalText(rate), Nodes: len(a.carries)}
 	if len(a.lost) > 0 {
 		report.Unknown = decimalText(a.rate(a.lost))
 	}
 	if len(a.open) > 0 {
 		report.Unplaced = decimalText(a.rate(a.open))
 	}
+	t.loads.add(t.step.Number, report)
 	if err := t.note(linePlaced, report); err != nil {
 		return errors.Join(failed, err)
 	}
@@ -492,9 +504,9 @@ func (t *task) judge(l load, a *allotment, attempts []attempt, settled []Settled
 	switch {
 	case failed != nil:
 		return failed
-	case placed.Sign() == 0:
+	case rate.Sign() == 0:
 		return fmt.Errorf("no node carries any of the load of %s tps", report.Asked)
-	case placed.Cmp(least) < 0:
+	case rate.Cmp(least) < 0:
 		return fmt.Errorf("only %s of %s tps could be placed, and at least %s tps must be (minPlaced)", report.Placed, report.Asked, decimalText(least))
 	}
 	return nil

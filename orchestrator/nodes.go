@@ -20,9 +20,11 @@ type nodes struct {
 	world     World
 	overrides uptime.Overrides
 
-	list  sync.Once // reads the online list where nothing else has, for the nodes' IP addresses
-	mu    sync.Mutex
-	known map[string]*node
+	list    sync.Once // reads the online list where nothing else has, for the nodes' IP addresses
+	mu      sync.Mutex
+	known   map[string]*node
+	probed  bool // the nodes were asked whether they answer,
+	reached int  // and so many did
 }
 
 // node is one node of the network.
@@ -34,6 +36,7 @@ type node struct {
 	mu       sync.Mutex
 	identity *itn.Identity // as of the last auth; nil before the first
 	remote   netip.Addr    // where its uptime reports come from; not valid when it was not in the online list
+	down     bool          // this run has stopped its daemon, and has not seen it since
 }
 
 func newNodes(world World, overrides uptime.Overrides) *nodes {
@@ -60,6 +63,30 @@ func (ns *nodes) answered() []string {
 	for address, n := range ns.known {
 		n.mu.Lock()
 		if n.identity != nil {
+			addresses = append(addresses, address)
+		}
+		n.mu.Unlock()
+	}
+	slices.Sort(addresses)
+	return addresses
+}
+
+// stop says that this run has stopped the daemon of a node.
+func (ns *nodes) stop(address string) {
+	n := ns.at(address)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.down = true
+}
+
+// down returns the addresses of the nodes that this run has stopped and not seen since, sorted.
+func (ns *nodes) down() []string {
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	var addresses []string
+	for address, n := range ns.known {
+		n.mu.Lock()
+		if n.down {
 			addresses = append(addresses, address)
 		}
 		n.mu.Unlock()
@@ -100,6 +127,7 @@ func (n *node) authenticate(ctx context.Context) (itn.Identity, error) {
 		return itn.Identity{}, err //nolint:wrapcheck // names operation and node
 	}
 	n.mu.Lock()
+	n.down = n.down && n.identity != nil && n.identity.ServerUUID == identity.ServerUUID // a daemon answers until it has ended
 	n.identity = &identity
 	n.mu.Unlock()
 	return identity, nil

@@ -21,13 +21,15 @@ type value struct {
 type outputKey struct {
 	step int
 	name string
+	id   string // name of the step, in place of its number, in an earlier run
 }
 
 // outputs keeps the outputs of steps as long as a later step refers to them. Safe for concurrent use.
 type outputs struct {
 	mu     sync.Mutex
-	wanted map[outputKey]int // the last step that refers to an output
+	wanted map[outputKey]int // the last item of the script that refers to an output
 	held   map[outputKey]*value
+	asked  map[int]asked                   // by step, where some of the nodes that it asked did not answer
 	all    bool                            // keep every output: what later steps refer to is not known yet
 	files  map[string]map[outputKey]*value // outputs of earlier runs, by file
 }
@@ -35,14 +37,52 @@ type outputs struct {
 func newOutputs() *outputs {
 	return &outputs{
 		wanted: map[outputKey]int{}, held: map[outputKey]*value{},
-		files: map[string]map[outputKey]*value{},
+		files: map[string]map[outputKey]*value{}, asked: map[int]asked{},
 	}
 }
 
-// want says that a step refers to an output.
-func (o *outputs) want(ref *dsl.Ref, step int) {
-	key := outputKey{ref.Step, ref.Name}
-	o.wanted[key] = max(o.wanted[key], step)
+// asked is how many nodes a step asked, and how many of them did not answer.
+type asked struct {
+	Asked  int `json:"asked"`
+	Silent int `json:"silent"`
+}
+
+// silence says how many nodes a step asked and how many did not answer.
+func (o *outputs) silence(step int, a asked) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.asked[step] = a
+}
+
+// want says that the script's item of that index refers to an output.
+func (o *outputs) want(ref *dsl.Ref, item int) {
+	if ref.File != "" {
+		return
+	}
+	key := outputKey{step: ref.Step, name: ref.Name}
+	o.wanted[key] = max(o.wanted[key], item)
+}
+
+// askedBy returns how many nodes the step of an output asked, and how many did not answer.
+func (o *outputs) askedBy(ref *dsl.Ref) asked {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if ref.File != "" {
+		return asked{}
+	}
+	return o.asked[ref.Step]
+}
+
+// forget drops what a step gave out: it is tried again.
+func (o *outputs) forget(step int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for key := range o.held {
+		if key.step == step {
+			delete(o.held, key)
+		}
+	}
+	delete(o.asked, step)
 }
 
 // add takes over an output, or one more element of a list output, if any step refers to it.
@@ -64,7 +104,7 @@ func (o *outputs) add(key outputKey, multi bool, v json.RawMessage) {
 	held.one = v
 }
 
-// drop forgets the outputs that no step after this one refers to.
+// drop forgets outputs that nothing refers to any more.
 func (o *outputs) drop(keys []outputKey) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -81,7 +121,11 @@ func (o *outputs) get(ref *dsl.Ref) (value, bool) {
 	if ref.File != "" {
 		held = o.files[ref.File]
 	}
-	v, ok := held[outputKey{ref.Step, ref.Name}]
+	key := outputKey{step: ref.Step, name: ref.Name}
+	if ref.StepID != "" {
+		key = outputKey{id: ref.StepID, name: ref.Name}
+	}
+	v, ok := held[key]
 	if !ok {
 		return value{}, false
 	}
@@ -113,11 +157,14 @@ func (o *outputs) load(path string) (err error) {
 		if !l.Output() {
 			return nil
 		}
-		key := outputKey{l.Step, l.Name}
+		key := outputKey{step: l.Step, name: l.Name}
 		v := held[key]
 		if v == nil {
 			v = &value{}
 			held[key] = v
+			if l.ID != "" {
+				held[outputKey{id: l.ID, name: l.Name}] = v
+			}
 		}
 		if l.Multi {
 			v.list = append(v.list, l.Value)

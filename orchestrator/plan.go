@@ -1,9 +1,11 @@
 package orchestrator
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/big"
 	"slices"
@@ -14,25 +16,51 @@ import (
 
 // Plan is a script that was checked against the actions: what [Run] carries out.
 type Plan struct {
-	Source  *dsl.Source
-	items   []planItem
-	digest  string
-	outputs *outputs
-	drop    map[int][]outputKey // outputs that no step after this one needs
+	Source    *dsl.Source
+	script    *dsl.Script
+	items     []planItem
+	onFailure []planItem
+	finally   []planItem
+	steps     int
+	digest    string
+	outputs   *outputs
 }
 
-// planItem is a comment or a step.
+// planItem is a step, a block or a claim; without all of these a comment.
 type planItem struct {
-	comment string
-	step    *planStep // nil for a comment
+	number   int // of the item in a script of the script language
+	span     dsl.Span
+	comment  string
+	step     *planStep
+	parallel [][]planItem
+	deadline *planBlock
+	claim    *dsl.Judged
+	drop     []outputKey // of an item of the script itself: outputs that no item behind it needs
+}
+
+// planBlock is items with one deadline for all of them.
+type planBlock struct {
+	within dsl.Stretch
+	items  []planItem
 }
 
 // planStep is a step whose action exists.
 type planStep struct {
 	*dsl.Step
-	source *dsl.Source
-	action Action
-	secret bool // its output hands on what must not be printed or recorded
+	source   *dsl.Source
+	action   Action
+	secret   bool // its output hands on what must not be printed or recorded
+	language bool // it is of a script in the script language
+}
+
+// title names a step to people: by its name where it has one.
+func (s *planStep) title() string { return stepTitle(s.Number, s.ID) }
+
+func stepTitle(number int, id string) string {
+	if id != "" {
+		return id
+	}
+	return fmt.Sprintf("step %d", number)
 }
 
 // CompileOptions say what is known beside the script.
@@ -41,42 +69,61 @@ type CompileOptions struct {
 	Config *Config
 	// Nodes is how many nodes there are taken to be where the script does not say; 0 means 10.
 	Nodes int
+	// Found is what was found while the script was read. It is reported with all else.
+	Found dsl.Findings
 }
 
 // defaultNodes is how many nodes a plan assumes where nothing says.
 const defaultNodes = 10
 
+// Seed returns the seed that the script states, and whether it does.
+func (p *Plan) Seed() (uint64, bool) {
+	if p.script.Seed == nil {
+		return 0, false
+	}
+	return *p.script.Seed, true
+}
+
+// Secrets returns the texts that the script took from the environment. They must not be shown or recorded.
+func (p *Plan) Secrets() []string { return p.script.Secrets }
+
 // Compile checks a script and makes a plan of it. All findings come together, sorted; with an error among them there is no plan.
 func Compile(script *dsl.Script, options CompileOptions) (*Plan, dsl.Findings) {
 	c := newCompiler(options)
-	plan := &Plan{Source: script.Source, outputs: newOutputs(), drop: map[int][]outputKey{}, digest: digest(script.Source.Text)}
-	var found dsl.Findings
-	for _, item := range script.Items {
-		if item.Step == nil {
-			plan.items = append(plan.items, planItem{comment: item.Comment})
-			continue
-		}
-		step, findings := c.step(script.Source, item.Step, plan.outputs)
-		found = append(found, findings...)
-		plan.items = append(plan.items, planItem{step: step})
+	c.script = script
+	plan := &Plan{
+		Source: script.Source, script: script, outputs: newOutputs(), digest: digest(script), steps: len(script.Steps()),
 	}
-	if len(script.Steps()) == 0 { // of a generator that failed, perhaps
-		found = append(found, dsl.Finding{Source: script.Source, Step: -1, Severity: dsl.Warning, Message: "the script has no step: nothing is done"})
+	c.outputs = plan.outputs
+	for i := range script.Items {
+		c.user = i
+		plan.items = append(plan.items, c.item(script.Items[i]))
+	}
+	c.user = len(script.Items) // what the last blocks need is never dropped
+	plan.onFailure, plan.finally = c.items(script.OnFailure), c.items(script.Finally)
+	if plan.steps == 0 && !options.Found.Errors() { // of a generator that failed, perhaps
+		c.found = append(c.found, dsl.Finding{Source: script.Source, Step: -1, Severity: dsl.Warning, Message: "the script has no step: nothing is done"})
 	}
 	for key, last := range plan.outputs.wanted {
-		plan.drop[last] = append(plan.drop[last], key)
+		if last < len(plan.items) {
+			plan.items[last].drop = append(plan.items[last].drop, key)
+		}
 	}
-	found = found.Sort()
+	found := append(c.found, options.Found...).Sort()
 	if found.Errors() {
 		return nil, found
 	}
 	return plan, found
 }
 
-// digest identifies a script's text.
-func digest(text []byte) string {
-	sum := sha256.Sum256(text)
-	return hex.EncodeToString(sum[:])
+// digest identifies a script: its text, and the parameters that the caller set.
+func digest(script *dsl.Script) string {
+	sum := sha256.New()
+	sum.Write(script.Source.Text)
+	for _, setting := range script.Settings {
+		sum.Write([]byte("\x00" + setting))
+	}
+	return hex.EncodeToString(sum.Sum(nil))
 }
 
 // compiler turns steps into plan steps, one after the other. What is counted over the whole script (batches of an experiment) it counts.
@@ -85,6 +132,10 @@ type compiler struct {
 	actions map[string]Action
 	options CompileOptions
 	batches map[string]int
+	outputs *outputs
+	script  *dsl.Script // nil of a stream
+	user    int         // index of the item that needs the outputs
+	found   dsl.Findings
 }
 
 func newCompiler(options CompileOptions) *compiler {
@@ -100,31 +151,90 @@ func newCompiler(options CompileOptions) *compiler {
 	return c
 }
 
+// items turns the items of a block into items of a plan.
+func (c *compiler) items(items []dsl.Item) []planItem {
+	made := make([]planItem, len(items))
+	for i, item := range items {
+		made[i] = c.item(item)
+	}
+	return made
+}
+
+func (c *compiler) item(item dsl.Item) planItem {
+	made := planItem{number: item.Number, span: item.Span, comment: item.Comment, claim: item.Claim}
+	switch {
+	case item.Step != nil:
+		step, findings := c.step(c.script.Source, item.Step)
+		c.found = append(c.found, findings...)
+		made.step = step
+	case item.Deadline != nil:
+		made.deadline = &planBlock{item.Deadline.Within, c.items(item.Deadline.Items)}
+	case item.Claim != nil:
+		user := c.user
+		if item.Claim.Watch { // it asks until its block ends
+			user = len(c.script.Items)
+		}
+		for _, ref := range item.Claim.Condition.Refs() {
+			c.outputs.want(ref, user)
+		}
+	}
+	for _, branch := range item.Parallel {
+		made.parallel = append(made.parallel, c.items(branch))
+	}
+	return made
+}
+
 // step checks the next step of the script.
-func (c *compiler) step(source *dsl.Source, step *dsl.Step, outputs *outputs) (*planStep, dsl.Findings) {
+func (c *compiler) step(source *dsl.Source, step *dsl.Step) (*planStep, dsl.Findings) {
+	language := c.script != nil && c.script.Language
 	found := c.checker.Step(source, step)
+	if language { // it was told so already, in its own words
+		found = nil
+	}
 	action, known := c.actions[step.Action]
 	for _, arg := range step.Args {
-		switch {
-		case arg.Ref == nil:
-		case arg.Ref.File != "":
-			if err := outputs.load(arg.Ref.File); err != nil {
-				found = append(found, dsl.Finding{Source: source, Span: arg.Ref.Span, Step: step.Number, Message: err.Error()})
-			} else if _, ok := outputs.get(arg.Ref); !ok && arg.Ref.OnEmpty == nil {
-				found = append(found, dsl.Finding{
-					Source: source, Span: arg.Ref.NameSpan, Step: step.Number,
-					Message: fmt.Sprintf("step %d has no output %q in %s", arg.Ref.Step, arg.Ref.Name, arg.Ref.File),
-				})
+		if arg.Ref != nil {
+			found = append(found, c.ref(source, step, arg.Ref)...)
+		}
+		if arg.Formula != nil {
+			for _, ref := range arg.Formula.Refs() {
+				found = append(found, c.ref(source, step, ref)...)
 			}
-		default:
-			outputs.want(arg.Ref, step.Number)
 		}
 	}
 	if known && action.check != nil {
-		action.check(c.checking(source, sound(step, action.Params, found), &found))
+		about := found
+		if language {
+			about = append(slices.Clone(found), c.options.Found...)
+		}
+		checked := c.checking(source, sound(step, action.Params, about), &found)
+		checked.language = language
+		action.check(checked)
 	}
 	handsOn := slices.ContainsFunc(action.Outputs, func(o dsl.Output) bool { return !o.Sensitive && c.checker.Sensitive(step.Number, o.Name) })
-	return &planStep{Step: step, source: source, action: action, secret: handsOn}, found
+	return &planStep{Step: step, source: source, action: action, secret: handsOn, language: language}, found
+}
+
+// ref notes that an output is needed, and looks for one of an earlier run.
+func (c *compiler) ref(source *dsl.Source, step *dsl.Step, ref *dsl.Ref) dsl.Findings {
+	if ref.File == "" {
+		c.outputs.want(ref, c.user)
+		return nil
+	}
+	number := step.Number
+	if c.script != nil && c.script.Language {
+		number = -1
+	}
+	if err := c.outputs.load(ref.File); err != nil {
+		return dsl.Findings{{Source: source, Span: ref.Span, Step: number, Message: err.Error()}}
+	}
+	if _, ok := c.outputs.get(ref); ok || ref.OnEmpty != nil {
+		return nil
+	}
+	name := cmp.Or(ref.StepID, fmt.Sprintf("step %d", ref.Step))
+	return dsl.Findings{{
+		Source: source, Span: ref.NameSpan, Step: number, Message: fmt.Sprintf("%s has no output %q in %s", name, ref.Name, ref.File),
+	}}
 }
 
 // sound returns a step of which an action can check what is right, when the findings say that some of it is wrong: an argument that is
@@ -156,10 +266,10 @@ func (c *compiler) checking(source *dsl.Source, step *dsl.Step, found *dsl.Findi
 }
 
 // resolve returns a step's arguments, its references replaced by what they refer to.
-func (s *planStep) resolve(outputs *outputs) (args, error) {
+func (s *planStep) resolve(outputs *outputs, facts dsl.Facts) (args, error) {
 	a := newArgs()
 	for _, arg := range s.Args {
-		v := value{one: s.source.Text[arg.Value.Start:arg.Value.End]}
+		v := value{one: s.text(arg.Value)}
 		name := arg.Name
 		for _, p := range s.action.Params { // the spelling that the action knows
 			if strings.EqualFold(p.Name, arg.Name) {
@@ -172,10 +282,21 @@ func (s *planStep) resolve(outputs *outputs) (args, error) {
 			case ok:
 				v = found
 			case arg.Ref.OnEmpty != nil:
-				v = value{one: s.source.Text[arg.Ref.OnEmpty.Start:arg.Ref.OnEmpty.End]}
+				v = value{one: s.text(*arg.Ref.OnEmpty)}
 			default:
-				return args{}, fmt.Errorf("parameter %q: step %d has no output %q", arg.Name, arg.Ref.Step, arg.Ref.Name)
+				return args{}, &missingOutput{arg.Name, arg.Ref}
 			}
+		}
+		if arg.Formula != nil {
+			held, err := arg.Formula.Argument(facts)
+			var missing *dsl.MissingOutputError
+			switch {
+			case errors.As(err, &missing):
+				return args{}, &missingOutput{arg.Name, missing.Ref}
+			case err != nil:
+				return args{}, fmt.Errorf("parameter %q: %w", arg.Name, err)
+			}
+			v = value{one: held.One, list: held.List}
 		}
 		if v.list == nil && len(v.one) > 0 && v.one[0] == '[' {
 			list := []json.RawMessage{}
@@ -189,9 +310,31 @@ func (s *planStep) resolve(outputs *outputs) (args, error) {
 	return a, nil
 }
 
+// text returns a literal as JSON.
+func (s *planStep) text(v dsl.Value) json.RawMessage {
+	if v.JSON != nil {
+		return v.JSON
+	}
+	return s.source.Text[v.Start:v.End]
+}
+
+// missingOutput says that an output that an argument refers to never came to be.
+type missingOutput struct {
+	param string
+	ref   *dsl.Ref
+}
+
+func (e *missingOutput) Error() string {
+	return fmt.Sprintf("parameter %q: %s has no output %q", e.param, cmp.Or(e.ref.StepID, fmt.Sprintf("step %d", e.ref.Step)), e.ref.Name)
+}
+
 // finding is an error of the step, at the name of its action.
 func (s *planStep) finding(message string) dsl.Finding {
-	return dsl.Finding{Source: s.source, Span: s.ActionSpan, Step: s.Number, Message: message}
+	number := s.Number
+	if s.language { // whose reader does not count
+		number = -1
+	}
+	return dsl.Finding{Source: s.source, Span: s.ActionSpan, Step: number, Message: message}
 }
 
 // decimalText writes an exact rate as a decimal with at most 9 places, for people and records.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -27,6 +28,14 @@ type Recorded struct {
 	held   map[int][]string // fee payers that a step left out
 	until  map[int]string   // until when a step waits
 	ended  *end
+
+	attempts  map[int]int         // attempts of a step that failed, and were followed by another
+	limits    map[int]time.Time   // deadlines of steps, in network time
+	deadlines map[int]time.Time   // by item: deadlines of blocks and expects, beginnings of watches
+	verdicts  map[int]judgedClaim // by item
+	asked     map[int]asked
+	placed    map[int]placed
+	prices    map[int]price
 	// Whole is how many bytes of the record are whole lines: behind them there may be one that was cut off.
 	Whole int64
 }
@@ -41,9 +50,18 @@ func ReadRecord(path string) (_ *Recorded, err error) {
 	return readRecord(path, file)
 }
 
+// newRecorded returns the record of a run that has not begun.
+func newRecorded() *Recorded {
+	return &Recorded{
+		ledger: newLedger(), done: map[int]bool{}, failed: map[int]bool{}, keys: map[int]string{}, held: map[int][]string{}, until: map[int]string{},
+		attempts: map[int]int{}, limits: map[int]time.Time{}, deadlines: map[int]time.Time{}, verdicts: map[int]judgedClaim{},
+		asked: map[int]asked{}, placed: map[int]placed{}, prices: map[int]price{},
+	}
+}
+
 func readRecord(name string, from io.Reader) (*Recorded, error) {
-	r := &Recorded{ledger: newLedger(), done: map[int]bool{}, failed: map[int]bool{}, keys: map[int]string{}, held: map[int][]string{}, until: map[int]string{}}
-	headed := false
+	r := newRecorded()
+	headed, cleaning := false, false
 	whole, err := record.Read(name, from, func(l record.Line) error {
 		r.lines = append(r.lines, l)
 		switch l.Name {
@@ -53,8 +71,13 @@ func readRecord(name string, from io.Reader) (*Recorded, error) {
 			}
 			headed = true
 			return json.Unmarshal(l.Value, &r.header) //nolint:wrapcheck // the reader says where
+		case lineClean:
+			cleaning = true
+		case lineResumed:
+			cleaning = false
 		case lineDone:
-			r.done[l.Step] = true
+			// What the end of a failed run did is done again at the next end.
+			r.done[l.Step] = r.done[l.Step] || !cleaning
 		case lineFailed:
 			r.failed[l.Step] = true
 		case lineKeys:
@@ -63,6 +86,27 @@ func readRecord(name string, from io.Reader) (*Recorded, error) {
 			return decodeInto(r.held, l)
 		case lineUntil:
 			return decodeInto(r.until, l)
+		case lineRetry:
+			r.attempts[l.Step]++
+		case lineWithin:
+			if l.Step >= 0 {
+				return decodeInto(r.limits, l)
+			}
+			var at itemTime
+			err := json.Unmarshal(l.Value, &at)
+			r.deadlines[at.Item] = at.Time
+			return err //nolint:wrapcheck // the reader says where
+		case lineVerdict:
+			var v judgedClaim
+			err := json.Unmarshal(l.Value, &v)
+			r.verdicts[v.Item] = v
+			return err //nolint:wrapcheck // the reader says where
+		case lineSilent:
+			return decodeInto(r.asked, l)
+		case linePlaced:
+			return decodeInto(r.placed, l)
+		case linePrice:
+			return decodeInto(r.prices, l)
 		case lineEnd:
 			r.ended = &end{}
 			return json.Unmarshal(l.Value, r.ended) //nolint:wrapcheck // the reader says where
@@ -130,11 +174,19 @@ func (r *run) replay() error {
 		}
 		lines = append(lines, l)
 		if l.Output() {
-			r.outputs.add(outputKey{l.Step, l.Name}, l.Multi, l.Value)
+			r.outputs.add(outputKey{step: l.Step, name: l.Name}, l.Multi, l.Value)
 		}
 	}
 	if err := r.write(lines...); err != nil {
 		return err
+	}
+	for step, a := range r.recorded.asked {
+		r.outputs.silence(step, a)
+	}
+	for _, e := range r.ledger.matching(func(e entry) bool {
+		return e.intent.Kind == kindStopDaemon && e.settled != nil && e.settled.Result == resultDone
+	}) {
+		r.nodes.stop(e.intent.Node)
 	}
 	r.warnOfUndone()
 	return r.runLine(lineResumed, struct {
@@ -161,7 +213,7 @@ func (r *run) restore(ctx context.Context, step *planStep) error {
 	if !loads && !step.secret {
 		return nil
 	}
-	a, err := step.resolve(r.outputs)
+	a, err := step.resolve(r.outputs, facts{r})
 	if err != nil {
 		return err
 	}

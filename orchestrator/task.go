@@ -27,11 +27,19 @@ type task struct {
 	args args
 	log  *zap.Logger
 	held []record.Line // outputs that are written together with the step's end
+
+	attempt int // of a step that the script retries, from 1
 }
+
+// again reports whether the step is tried anew after it failed: by this run, or by the one that it continues.
+func (t *task) again() bool { return t.attempt > 1 || t.recorded.failed[t.step.Number] }
+
+// holds reports whether outputs wait for the step's end: it computes at once, or an attempt of it may come to nothing.
+func (t *task) holds() bool { return t.step.action.computes || t.step.Retry != nil }
 
 // write writes outputs, now or with the step's end.
 func (t *task) write(lines ...record.Line) error {
-	if t.step.action.computes {
+	if t.holds() {
 		t.held = append(t.held, lines...)
 		return nil
 	}
@@ -52,7 +60,7 @@ func (t *task) line(name string, multi bool, v any) (record.Line, error) {
 			return record.Line{}, fmt.Errorf("output %s: %w", name, err)
 		}
 	}
-	return record.Line{Time: t.world.Clock.Wall(), Step: t.step.Number, Action: t.step.Action, Name: name, Multi: multi, Value: text}, nil
+	return record.Line{Time: t.world.Clock.Wall(), Step: t.step.Number, ID: t.step.ID, Action: t.step.Action, Name: name, Multi: multi, Value: text}, nil
 }
 
 // output gives out a single output.
@@ -61,7 +69,7 @@ func (t *task) output(name string, v any) error {
 	if err != nil {
 		return err
 	}
-	t.outputs.add(outputKey{t.step.Number, name}, false, line.Value)
+	t.outputs.add(outputKey{step: t.step.Number, name: name}, false, line.Value)
 	return t.write(line)
 }
 
@@ -73,7 +81,7 @@ func outputList[T any](t *task, name string, elements []T) error {
 		if err != nil {
 			return err
 		}
-		t.outputs.add(outputKey{t.step.Number, name}, true, line.Value)
+		t.outputs.add(outputKey{step: t.step.Number, name: name}, true, line.Value)
 		lines[i] = line
 	}
 	return t.write(lines...)
@@ -82,7 +90,7 @@ func outputList[T any](t *task, name string, elements []T) error {
 // secrets keeps the elements of a sensitive list output for references. They are not written anywhere.
 func (t *task) secrets(name string, elements []json.RawMessage) {
 	for _, e := range elements {
-		t.outputs.add(outputKey{t.step.Number, name}, true, e)
+		t.outputs.add(outputKey{step: t.step.Number, name: name}, true, e)
 	}
 }
 
@@ -95,7 +103,7 @@ func (t *task) note(name string, v any) error {
 	if err := t.ledger.take(line); err != nil {
 		return err
 	}
-	if !t.step.action.computes { // which may have many calls under way at once
+	if !t.holds() || !t.step.action.computes && name != lineDone && name != lineFailed { // there may be many calls under way at once
 		return t.run.write(line)
 	}
 	lines := append(t.held, line)
@@ -274,9 +282,9 @@ func (t *task) external(intent Intent, do func() (Settled, error)) (Settled, err
 	return s, errors.Join(err, t.settle(s))
 }
 
-// earlier returns the call that an interrupted run made, or was about to make, in place of this one.
+// earlier returns the call that an interrupted run, or an earlier attempt, made or was about to make in place of this one.
 func (t *task) earlier(intent Intent) (entry, bool) {
-	if !t.resumed {
+	if !t.resumed && t.attempt < 2 {
 		return entry{}, false
 	}
 	calls := t.ledger.ofStep(t.step.Number)
@@ -397,4 +405,14 @@ func (t *task) warnEach(message string, addresses []string, errs []error) {
 // errAllFailed is what a step fails with that bears failures of single nodes, when every node failed.
 func (t *task) errAllFailed(what string, errs []error) error {
 	return fmt.Errorf("%s on none of %d nodes: %w", what, len(errs), failures(errs))
+}
+
+// silence records how many nodes the step asked and how many of them did not answer, if there were such.
+func (t *task) silence(nodes, silent int) error {
+	if silent == 0 {
+		return nil
+	}
+	a := asked{nodes, silent}
+	t.outputs.silence(t.step.Number, a)
+	return t.note(lineSilent, a)
 }

@@ -1,0 +1,344 @@
+package orchestrator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"provingground/dsl"
+	"provingground/internal/clock"
+)
+
+// The verdicts of a run: expect is judged where it stands, watch from there to the end of its block.
+
+// claims are the verdicts of a run so far, and the watches that hold now. Safe for concurrent use.
+type claims struct {
+	mu       sync.Mutex
+	active   []*watched
+	unproved []dsl.Finding
+}
+
+// judgedClaim is how a claim was judged, as it is recorded.
+type judgedClaim struct {
+	Item int    `json:"item"`
+	Kind string `json:"kind"` // expect or watch
+	Line int    `json:"line"`
+	Text string `json:"text"`
+	dsl.Judgement
+}
+
+// claimError is a claim or a limit that does not hold.
+type claimError struct{ found dsl.Finding }
+
+func (e *claimError) Error() string { return e.found.Error() }
+
+// Finding returns the claim with its place in the script.
+func (e *claimError) Finding() dsl.Finding { return e.found }
+
+// unprovenError says that the run came to its end, and that for some claims the evidence is missing.
+type unprovenError struct{ found dsl.Findings }
+
+func (e *unprovenError) Error() string {
+	return fmt.Sprintf("the evidence is missing for %d claims, first: %v", len(e.found), e.found[0])
+}
+
+// Findings returns the claims that could not be judged.
+func (e *unprovenError) Findings() dsl.Findings { return e.found }
+
+// unproven returns an error when for one of the claims the evidence is missing.
+func (c *claims) unproven() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.unproved) == 0 {
+		return nil
+	}
+	return &unprovenError{dsl.Findings(slices.Clone(c.unproved)).Sort()}
+}
+
+// look judges the watches that hold now: there is something new.
+func (c *claims) look(ctx context.Context) {
+	c.mu.Lock()
+	active := slices.Clone(c.active)
+	c.mu.Unlock()
+	for _, w := range active {
+		w.judge(ctx)
+	}
+}
+
+// judge judges a claim now.
+func (r *run) judge(ctx context.Context, claim *dsl.Judged) (dsl.Judgement, error) {
+	if slices.ContainsFunc(claim.Condition.Metrics(), func(name string) bool { return strings.HasPrefix(name, metricReached) }) {
+		r.nodes.probe(ctx, r)
+	}
+	return claim.Condition.Judge(facts{r}) //nolint:wrapcheck // its place is added by who judges
+}
+
+// conclude records a verdict, and returns the error that a failed claim is.
+func (r *run) conclude(item planItem, j dsl.Judgement) error {
+	v := judgedClaim{Item: item.number, Kind: "expect", Text: item.claim.Text, Judgement: j}
+	if item.claim.Watch {
+		v.Kind = "watch"
+	}
+	v.Line, _ = r.source.Place(item.span.Start)
+	if err := r.runLine(lineVerdict, v); err != nil {
+		return err
+	}
+	r.log.Info("verdict", zap.String(v.Kind, v.Text), zap.String("verdict", string(j.Verdict)), zap.String("actual", j.Actual), zap.String("window", j.Window))
+	return r.count(item, j)
+}
+
+// count takes a verdict into account, and returns the error that a failed claim is.
+func (r *run) count(item planItem, j dsl.Judgement) error {
+	if j.Verdict == dsl.Pass {
+		return nil
+	}
+	found := r.claimFinding(item, j)
+	if j.Verdict == dsl.Fail {
+		return &claimError{found}
+	}
+	r.claims.mu.Lock()
+	defer r.claims.mu.Unlock()
+	r.claims.unproved = append(r.claims.unproved, found)
+	return nil
+}
+
+// claimFinding shows a claim that did not pass: actual and expected, the window, the evidence.
+func (r *run) claimFinding(item planItem, j dsl.Judgement) dsl.Finding {
+	kind, how := "expect", "failed"
+	if item.claim.Watch {
+		kind = "watch"
+	}
+	if j.Verdict == dsl.Inconclusive {
+		how = "is inconclusive"
+	}
+	f := dsl.Finding{
+		Source: r.source, Span: item.claim.Condition.Span, Step: -1, Message: fmt.Sprintf("%s %s: %s", kind, how, item.claim.Text), Notes: j.Evidence,
+	}
+	if j.Actual != "" {
+		f.Hint = "actual " + j.Actual
+	}
+	if j.Window != "" {
+		f.Hint = strings.TrimLeft(f.Hint+" ("+j.Window+")", " ")
+	}
+	if j.Expected != "" {
+		f.Hint = strings.TrimLeft(f.Hint+", expected "+j.Expected, ", ")
+	}
+	return f
+}
+
+// recordedVerdict takes over how an interrupted run judged a claim, if it did. One that it found to fail is judged again.
+func (r *run) recordedVerdict(item planItem) bool {
+	v, ok := r.recorded.verdicts[item.number]
+	if !ok || v.Verdict == dsl.Fail {
+		return false
+	}
+	_ = r.count(item, v.Judgement) // which fails for a failed one only
+	return true
+}
+
+// pollPause is how long an expect with a time waits between two looks, in network time; a part of a slot, and of the time that it has.
+func (r *run) pollPause(within time.Duration) time.Duration {
+	return max(time.Second, min(r.slot()/18, within/4))
+}
+
+// slot is how long a slot lasts, or is taken to last where the configuration does not say.
+func (r *run) slot() time.Duration {
+	if r.config.SlotDuration > 0 {
+		return r.config.SlotDuration
+	}
+	return minaSlot
+}
+
+// expect judges a claim where it stands or, with a time, until it is true or the time is over.
+func (r *run) expect(ctx context.Context, item planItem) error {
+	if r.resumed && r.recordedVerdict(item) {
+		return nil
+	}
+	until := r.recorded.deadlines[item.number]
+	var length time.Duration
+	if within := item.claim.Within; within != nil {
+		var ok bool
+		if length, ok = within.In(r.config.SlotDuration); !ok {
+			return r.claimFault(item, errors.New("a time in slots needs slotDurationMs in the configuration"))
+		}
+		if until.IsZero() {
+			until = r.world.Clock.Now().Add(length)
+			if err := r.runLine(lineWithin, itemTime{item.number, until}); err != nil {
+				return err
+			}
+		}
+	}
+	for {
+		j, err := r.judge(ctx, item.claim)
+		if err != nil {
+			return r.claimFault(item, err)
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		left := until.Sub(r.world.Clock.Now())
+		if j.Verdict == dsl.Pass || left <= 0 {
+			return r.conclude(item, j)
+		}
+		r.progress.Waiting(until)
+		err = r.world.Clock.Sleep(ctx, min(left, r.pollPause(length)))
+		r.progress.Waiting(time.Time{})
+		if err != nil {
+			return err //nolint:wrapcheck // the cause of the run's end
+		}
+	}
+}
+
+// claimFault is a claim that cannot be judged for a reason that is no missing evidence.
+func (r *run) claimFault(item planItem, err error) error {
+	r.failed.Store(true)
+	return &claimError{dsl.Finding{
+		Source: r.source, Span: item.claim.Condition.Span, Step: -1, Message: fmt.Sprintf("%s cannot be judged: %v", item.claim.Text, err),
+	}}
+}
+
+// watches are the watches of one block.
+type watches struct {
+	run    *run
+	cancel context.CancelCauseFunc // ends the block's statements
+	stop   context.CancelFunc      // of the ticks; nil before the first watch
+	ticks  *clock.Group
+	mu     sync.Mutex
+	all    []*watched
+}
+
+// watched is one watch while it holds.
+type watched struct {
+	of    *watches
+	item  planItem
+	since time.Time // network time from which on it holds
+
+	mu     sync.Mutex
+	last   dsl.Judgement // the latest
+	judged bool
+	failed error
+}
+
+// watches prepares the watches of a block. The context that it returns ends when one of them fails.
+func (r *run) watches(ctx context.Context) (context.Context, *watches) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	return ctx, &watches{run: r, cancel: cancel}
+}
+
+// add begins to watch.
+func (w *watches) add(ctx context.Context, item planItem) error {
+	r := w.run
+	if r.resumed && r.recordedVerdict(item) {
+		return nil
+	}
+	one := &watched{of: w, item: item, since: r.recorded.deadlines[item.number]}
+	if after := item.claim.After; after != nil && one.since.IsZero() {
+		length, ok := after.In(r.config.SlotDuration)
+		if !ok {
+			return r.claimFault(item, errors.New("a time in slots needs slotDurationMs in the configuration"))
+		}
+		one.since = r.world.Clock.Now().Add(length)
+		if err := r.runLine(lineWithin, itemTime{item.number, one.since}); err != nil {
+			return err
+		}
+	}
+	w.mu.Lock()
+	w.all = append(w.all, one)
+	w.mu.Unlock()
+	r.claims.mu.Lock()
+	r.claims.active = append(r.claims.active, one)
+	r.claims.mu.Unlock()
+	one.judge(ctx)
+	if w.stop != nil {
+		return nil
+	}
+	ticking, stop := context.WithCancel(ctx)
+	w.stop = stop
+	w.ticks, _ = r.world.Clock.Group(ticking, 0)
+	w.ticks.Go(func() error {
+		for {
+			if r.world.Clock.Until(ticking, r.nextSlot()) != nil {
+				return nil
+			}
+			w.mu.Lock()
+			all := slices.Clone(w.all)
+			w.mu.Unlock()
+			for _, one := range all {
+				one.judge(ticking)
+			}
+		}
+	})
+	return nil
+}
+
+// nextSlot is the network time at which the next slot begins.
+func (r *run) nextSlot() time.Time {
+	slot, now := r.slot(), r.world.Clock.Now()
+	if r.config.Genesis.IsZero() {
+		return now.Add(slot)
+	}
+	return r.config.Genesis.Add((now.Sub(r.config.Genesis)/slot + 1) * slot)
+}
+
+// judge judges the watch now, if it holds already.
+func (w *watched) judge(ctx context.Context) {
+	r := w.of.run
+	r.world.Clock.Idle(w.mu.Lock) // who holds it may wait for nodes
+	defer w.mu.Unlock()
+	if w.failed != nil || ctx.Err() != nil || r.world.Clock.Now().Before(w.since) {
+		return
+	}
+	j, err := r.judge(ctx, w.item.claim)
+	if ctx.Err() != nil { // what was not answered then says nothing
+		return
+	}
+	switch {
+	case err != nil:
+		w.failed = r.claimFault(w.item, err)
+	case j.Verdict == dsl.Fail:
+		w.failed = r.conclude(w.item, j)
+	default:
+		w.last, w.judged = j, true
+		return
+	}
+	w.of.cancel(w.failed)
+}
+
+// end ends the watches of a block whose statements ended with err. A block that ended well has its watches judged a last time.
+func (w *watches) end(ctx context.Context, err error) error {
+	if w.stop != nil {
+		w.stop()
+		_ = w.ticks.Wait() // it has no error
+	}
+	r := w.run
+	r.claims.mu.Lock()
+	r.claims.active = slices.DeleteFunc(r.claims.active, func(one *watched) bool { return one.of == w })
+	r.claims.mu.Unlock()
+	defer w.cancel(nil)
+	for _, one := range w.all {
+		if err == nil {
+			one.judge(ctx)
+		}
+		r.world.Clock.Idle(one.mu.Lock)
+		switch {
+		case one.failed != nil && (err == nil || errors.Is(err, one.failed)):
+			err = one.failed
+		case one.failed != nil:
+			err = errors.Join(err, one.failed)
+		case err != nil:
+		case !one.judged:
+			one.last = dsl.Judgement{Verdict: dsl.Inconclusive, Evidence: []string{"its block ended before the watch began to hold"}}
+			fallthrough
+		default:
+			err = r.conclude(one.item, one.last)
+		}
+		one.mu.Unlock()
+	}
+	return err
+}

@@ -1,0 +1,182 @@
+package orchestrator
+
+import (
+	"context"
+	"fmt"
+	"math/big"
+	"time"
+
+	"provingground/dsl"
+)
+
+// What a condition or a formula of the script may ask for while the run goes on.
+
+// Metrics returns what expect and watch may ask for beside outputs, in the order in which documentation lists it.
+func Metrics() []dsl.Metric {
+	const logs = "needs the nodes' logs in the database, and this version does not read them yet"
+	return []dsl.Metric{
+		{Name: metricKnown, Doc: "nodes that have answered in this run"},
+		{Name: metricReached, Doc: "those of them that answer now: they are asked when it is judged"},
+		{Name: metricReachedShare, Doc: "the share of them that answers now"},
+		{Name: metricRate, Unit: dsl.UnitTPS, Doc: "the rate of the load that this run has placed and that has not ended"},
+		{Name: metricPlaced, Doc: "the share of the asked rates that was placed, over all steps so far"},
+		{Name: "tx.latency.p50", Unit: dsl.UnitSecond, Later: logs}, {Name: "tx.latency.p95", Unit: dsl.UnitSecond, Later: logs},
+		{Name: "tx.latency.p99", Unit: dsl.UnitSecond, Later: logs}, {Name: "tx.included", Later: logs}, {Name: "tx.rejected", Later: logs},
+		{Name: "chain.longest-gap", Unit: dsl.UnitSlot, Later: logs}, {Name: "chain.orphaned", Later: logs},
+		{Name: "block.latency.p95", Unit: dsl.UnitSecond, Later: logs}, {Name: "snark.latency.p95", Unit: dsl.UnitSecond, Later: logs},
+	}
+}
+
+const (
+	metricKnown        = "nodes.known"
+	metricReached      = "nodes.reached"
+	metricReachedShare = "nodes.reached-share"
+	metricRate         = "load.rate"
+	metricPlaced       = "load.placed"
+)
+
+// facts are what a run knows itself.
+type facts struct{ *run }
+
+// Output returns what an output holds.
+func (f facts) Output(ref *dsl.Ref) (dsl.Held, bool) {
+	v, ok := f.outputs.get(ref)
+	if !ok {
+		return dsl.Held{}, false
+	}
+	a := f.outputs.askedBy(ref)
+	return dsl.Held{One: v.one, List: v.list, Asked: a.Asked, Silent: a.Silent}, true
+}
+
+// Slot returns the current global slot.
+func (f facts) Slot() (int64, bool) {
+	if f.config.Genesis.IsZero() || f.config.SlotDuration == 0 {
+		return 0, false
+	}
+	return int64(f.world.Clock.Now().Sub(f.config.Genesis) / f.config.SlotDuration), true
+}
+
+// SlotDuration returns how long a slot lasts.
+func (f facts) SlotDuration() time.Duration { return f.config.SlotDuration }
+
+// Metric returns what is known of a metric.
+func (f facts) Metric(name string) dsl.Measured {
+	switch name {
+	case metricKnown, metricReached, metricReachedShare:
+		return f.nodesMetric(name)
+	case metricRate:
+		low, high := f.alive()
+		return between(low, high, "for some of the load nobody knows whether it runs")
+	case metricPlaced:
+		return f.placedShare()
+	default:
+		return dsl.Measured{Missing: "nothing measures " + name}
+	}
+}
+
+// between is a value between two bounds; missing says why they are not the same, if they are not.
+func between(low, high *big.Rat, missing string) dsl.Measured {
+	if low.Cmp(high) == 0 {
+		missing = ""
+	}
+	return dsl.Measured{Low: low, High: high, Missing: missing}
+}
+
+func (f facts) nodesMetric(name string) dsl.Measured {
+	known, reached, asked := f.nodes.reach()
+	switch {
+	case known == 0:
+		return dsl.Measured{Missing: "no node has been asked in this run yet"}
+	case name == metricKnown:
+		return exactly(big.NewRat(int64(known), 1))
+	case !asked:
+		return dsl.Measured{Missing: "the nodes have not been asked"}
+	case name == metricReached:
+		return exactly(big.NewRat(int64(reached), 1))
+	}
+	m := exactly(big.NewRat(int64(reached), int64(known)))
+	m.Window = fmt.Sprintf("%d of %d nodes", reached, known)
+	return m
+}
+
+func exactly(value *big.Rat) dsl.Measured { return dsl.Measured{Low: value, High: value} }
+
+// alive returns between what the sum of the rates lies that this run's load has now.
+func (r *run) alive() (low, high *big.Rat) {
+	low, high = new(big.Rat), new(big.Rat)
+	now := r.world.Clock.Now()
+	for _, e := range r.ledger.remainingOf(func(e entry) bool { return e.intent.Kind.load() }) {
+		rate, ok := dsl.Decimal(e.intent.TPS)
+		ends, bounded := e.ends()
+		if !ok || bounded && !now.Before(ends) {
+			continue
+		}
+		high.Add(high, rate)
+		if e.settled != nil && verdictOf(*e.settled) == carried {
+			low.Add(low, rate)
+		}
+	}
+	return low, high
+}
+
+// placed is how much of a step's load was placed: rates in transactions per second, as decimals.
+type placed struct {
+	Asked    string `json:"asked"`
+	Placed   string `json:"placed"`
+	Unknown  string `json:"unknown,omitempty"`
+	Unplaced string `json:"unplaced,omitempty"`
+	Nodes    int    `json:"nodes"`
+}
+
+// placedShare is the share of the asked rates that was placed so far.
+func (f facts) placedShare() dsl.Measured {
+	asked, low, high := new(big.Rat), new(big.Rat), new(big.Rat)
+	for _, p := range f.loads.all() {
+		addTo(p.Asked, asked)
+		addTo(p.Placed, low, high)
+		addTo(p.Unknown, high)
+	}
+	if asked.Sign() == 0 {
+		return dsl.Measured{Missing: "no load has been scheduled yet"}
+	}
+	m := between(low.Quo(low, asked), high.Quo(high, asked), "for some of the load nobody knows whether it runs")
+	m.Window = fmt.Sprintf("of %s tps asked", decimalText(asked))
+	return m
+}
+
+func addTo(decimal string, sums ...*big.Rat) {
+	if number, ok := dsl.Decimal(decimal); ok {
+		for _, sum := range sums {
+			sum.Add(sum, number)
+		}
+	}
+}
+
+// probe asks the nodes that have answered in this run whether they do now.
+func (ns *nodes) probe(ctx context.Context, r *run) {
+	addresses := ns.answered()
+	errs := each(ctx, r, addresses, func(ctx context.Context, _ int, address string) error {
+		_, err := ns.at(address).authenticate(ctx)
+		return err
+	})
+	if ctx.Err() != nil {
+		return
+	}
+	reached := 0
+	for _, err := range errs {
+		if err == nil {
+			reached++
+		}
+	}
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	ns.probed, ns.reached = true, reached
+}
+
+// reach returns how many nodes have answered in this run, how many of them did at the last probe, and whether there was one.
+func (ns *nodes) reach() (known, reached int, asked bool) {
+	known = len(ns.answered())
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	return known, ns.reached, ns.probed
+}

@@ -1,0 +1,240 @@
+package orchestrator
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"math/big"
+	"slices"
+	"sync"
+	"time"
+
+	"provingground/dsl"
+	"provingground/internal/mina"
+)
+
+// The upper bounds that a script sets with limit. They are looked at before each step, with the step's arguments as they are then.
+
+// price is what a step takes of the limits.
+type price struct {
+	Rate  string        `json:"rate,omitempty"` // transactions in a second
+	Ends  time.Time     `json:"ends,omitzero"`  // network time until which the rate is taken, if nothing stops it
+	Spend mina.Nanomina `json:"spend"`          // nanomina, at most
+}
+
+// limits keep the upper bounds of a run. Safe for concurrent use.
+type limits struct {
+	mu     sync.Mutex
+	bounds []dsl.Limit
+	prices map[int]price // by step, of the steps that began
+}
+
+func newLimits(bounds []dsl.Limit, recorded *Recorded) *limits {
+	return &limits{bounds: bounds, prices: maps.Clone(recorded.prices)}
+}
+
+// allow returns an error when a step would go beyond a limit; otherwise it counts what the step takes. The end of a failed run is not limited.
+func (l *limits) allow(t *task, at level) error {
+	if len(l.bounds) == 0 || at.ending {
+		return nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	p, err := t.price()
+	if err != nil {
+		t.failed.Store(true)
+		return &stepError{t.step, err}
+	}
+	for _, bound := range l.bounds {
+		var total *big.Rat
+		var text string
+		switch bound.Of {
+		case "rate":
+			total, text = l.rate(t, p)
+		case "spend":
+			total, text, err = l.spend(t.step.Number, p)
+		case "stopped":
+			total, text = t.stopped()
+		}
+		if err != nil {
+			t.failed.Store(true)
+			return &stepError{t.step, err}
+		}
+		if total == nil || total.Cmp(bound.Most) <= 0 {
+			continue
+		}
+		found := dsl.Finding{
+			Source: t.source, Span: bound.Span, Step: -1, Message: "limit failed: " + bound.Text,
+			Hint:  text,
+			Notes: []string{fmt.Sprintf("%s (%s) was not begun", t.step.title(), t.step.Action)},
+		}
+		if err := t.runLine(lineVerdict, judgedClaim{
+			Item: -1, Kind: "limit", Line: lineOf(t.source, bound.Span), Text: bound.Text,
+			Judgement: dsl.Judgement{Verdict: dsl.Fail, Actual: text, Evidence: found.Notes},
+		}); err != nil {
+			return err
+		}
+		return &claimError{found}
+	}
+	l.prices[t.step.Number] = p
+	if p == (price{}) {
+		return nil
+	}
+	return t.note(linePrice, p)
+}
+
+func lineOf(source *dsl.Source, span dsl.Span) int {
+	line, _ := source.Place(span.Start)
+	return line
+}
+
+// rate is the sum of the rates alive once the step's load is placed; nil when the step places none. Of a step that is not done yet all that
+// it asks for counts.
+func (l *limits) rate(t *task, p price) (*big.Rat, string) {
+	total, ok := dsl.Decimal(p.Rate)
+	if !ok {
+		return nil, ""
+	}
+	now := t.world.Clock.Now()
+	alive := map[int]*big.Rat{}
+	for _, e := range t.ledger.remainingOf(func(e entry) bool { return e.intent.Kind.load() && e.step != t.step.Number }) {
+		rate, ok := dsl.Decimal(e.intent.TPS)
+		if ends, bounded := e.ends(); !ok || bounded && !now.Before(ends) {
+			continue
+		}
+		if alive[e.step] == nil {
+			alive[e.step] = new(big.Rat)
+		}
+		alive[e.step].Add(alive[e.step], rate)
+	}
+	for step, other := range l.prices {
+		asked, ok := dsl.Decimal(other.Rate)
+		if ok && step != t.step.Number && !t.loads.settled(step) && now.Before(other.Ends) {
+			alive[step] = asked
+		}
+	}
+	for _, rate := range alive {
+		total.Add(total, rate)
+	}
+	return total, fmt.Sprintf("it would be %s tps", decimalText(total))
+}
+
+// spend is what all steps so far and this one spend at most.
+func (l *limits) spend(step int, p price) (*big.Rat, string, error) {
+	if p.Spend == 0 {
+		return nil, "", nil
+	}
+	total := p.Spend
+	for other, price := range l.prices {
+		if other == step {
+			continue
+		}
+		var err error
+		if total, err = total.Add(price.Spend); err != nil {
+			return nil, "", fmt.Errorf("what the run spends: %w", err)
+		}
+	}
+	return new(big.Rat).SetInt(new(big.Int).SetUint64(uint64(total))), fmt.Sprintf("it would be up to %s mina", total), nil
+}
+
+// stopped is the share of the nodes known to this run that would be stopped and not seen again; nil when the step stops none.
+func (t *task) stopped() (*big.Rat, string) {
+	if t.step.Action != stopDaemonName {
+		return nil, ""
+	}
+	known := map[string]bool{}
+	down := map[string]bool{}
+	for _, address := range t.nodes.answered() {
+		known[address] = true
+	}
+	for _, address := range append(t.args.texts("nodes"), t.nodes.down()...) {
+		known[address], down[address] = true, true
+	}
+	if len(known) == 0 {
+		return nil, ""
+	}
+	return big.NewRat(int64(len(down)), int64(len(known))), fmt.Sprintf("it would be %d of %d nodes", len(down), len(known))
+}
+
+// price works out what the step takes of the limits, with its arguments as they are now.
+func (t *task) price() (price, error) {
+	var p price
+	if t.step.action.forecast == nil {
+		return p, nil
+	}
+	args := make([]dsl.Arg, 0, len(t.args.values))
+	for name, v := range t.args.values {
+		args = append(args, dsl.Arg{Name: name, Value: literalOf(v)})
+	}
+	step := *t.step.Step
+	step.Args = args
+	nodes := len(t.nodes.answered())
+	if nodes == 0 {
+		nodes = defaultNodes
+	}
+	c := &checking{source: t.source, step: &step, config: &t.config, nodes: nodes}
+	f := t.step.action.forecast(&forecasting{c})
+	var costs []mina.Nanomina
+	if l := f.load; l != nil {
+		if f.broken {
+			return p, errors.New("what it spends cannot be counted, and the script limits that")
+		}
+		p.Rate, p.Ends = decimalText(l.rate), t.world.Clock.Now().Add(l.duration)
+		costs = append(costs, l.spent, l.locked)
+	}
+	if g := f.fund; g != nil {
+		costs = append(costs, g.amount, g.fees)
+	}
+	var err error
+	p.Spend, err = sum(costs...)
+	return p, err
+}
+
+// literalOf returns what an argument holds as a literal. Of a list only its length counts, and numbers.
+func literalOf(v value) dsl.Value {
+	if v.list != nil {
+		items := make([]dsl.Value, len(v.list))
+		return dsl.Value{Shape: dsl.List, Items: items}
+	}
+	var text string
+	switch {
+	case len(v.one) == 0 || string(v.one) == "null":
+		return dsl.Value{Shape: dsl.Null, Text: "null"}
+	case v.one[0] == '"':
+		_ = json.Unmarshal(v.one, &text) // a text is not priced
+		return dsl.Value{Shape: dsl.String, Text: text}
+	case v.one[0] == 't' || v.one[0] == 'f':
+		return dsl.Value{Shape: dsl.Bool, Text: string(v.one)}
+	default:
+		return dsl.Value{Shape: dsl.Number, Text: string(v.one)}
+	}
+}
+
+// loads knows how much of each step's load was placed. Safe for concurrent use.
+type loads struct {
+	mu     sync.Mutex
+	placed map[int]placed   // by step
+	held   map[int][]string // by step, the fee payers that it left out
+}
+
+func (l *loads) add(step int, p placed) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.placed[step] = p
+}
+
+// settled reports whether a step has said how much it placed.
+func (l *loads) settled(step int) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_, ok := l.placed[step]
+	return ok
+}
+
+// all returns what the steps placed.
+func (l *loads) all() []placed {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Collect(maps.Values(l.placed))
+}
