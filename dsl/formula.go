@@ -117,10 +117,10 @@ func (e evaluation) output(ref *Ref) (known, error) {
 // checkHeld checks that what is held is JSON, and makes a list of one value that is a list.
 func checkHeld(held Held) (Held, error) {
 	if held.List == nil {
-		one := bytes.TrimSpace(held.One)
-		if !json.Valid(one) {
+		if !json.Valid(held.One) {
 			return Held{}, errors.New("it is no JSON")
 		}
+		one := bytes.TrimSpace(held.One)
 		if one[0] != '[' {
 			held.One = one
 			return held, nil

@@ -439,6 +439,7 @@ func TestArgument(t *testing.T) {
 		{"in place of a number", apply(OpElse, out("gone"), apply(OpAdd, call("now"), num("1", UnitSlot))).forParam(slot), one("20501"), ""},
 		{"missing", out("gone").forParam(plainInt), Held{}, `parameter "limit": the output gone of step 2 does not exist (?? behind it gives a value for that)`},
 		{"plain JSON", apply(OpMul, out("last"), num("2", NoUnit)), one("41000"), ""},
+		{"no decimals", apply(OpMul, out("last"), num("10", NoUnit)), one("205000"), ""},
 		{"text", apply(OpElse, out("gone"), data(`"x"`)), one(`"x"`), ""},
 		{"wrong kinds", apply(OpAdd, out("name"), num("1", NoUnit)), Held{}, "a text stands where a number is wanted"},
 	}

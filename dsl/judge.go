@@ -1,7 +1,6 @@
 package dsl
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -275,7 +274,7 @@ func (v known) plainText() string {
 	case v.held.One[0] == '"' && len(v.held.One) > most, v.held.One[0] == '{':
 		return v.describe()
 	default:
-		return string(bytes.TrimSpace(v.held.One))
+		return string(v.held.One)
 	}
 }
 
@@ -324,10 +323,8 @@ func decimals(x, near *big.Rat) string {
 	}
 }
 
+// trimmed drops the zeros at the end of a number that has decimals.
 func trimmed(decimal string) string {
-	if !strings.Contains(decimal, ".") {
-		return decimal
-	}
 	return strings.TrimSuffix(strings.TrimRight(decimal, "0"), ".")
 }
 

@@ -266,7 +266,7 @@ func TestArgumentIsExact(t *testing.T) {
 func FuzzOutput(f *testing.F) {
 	for _, text := range []string{
 		"", "null", "12", "-0.5e3", "1e400", "1e999999", `"x"`, `"\ud800"`, "true", "[]", `[{"address":"a","slots":[1,2,5]}]`, `[{"address":"a","slots":[1.5]}]`,
-		`[{"address":"a","slots":null}]`, `{"address":"a","slots":[9999999999999]}`, "[1,", "\xff", " 7 ", "[[[[[]]]]]",
+		`[{"address":"a","slots":null}]`, `{"address":"a","slots":[9999999999999]}`, "[1,", "\xff", " 7 ", "0\f", "[[[[[]]]]]",
 	} {
 		f.Add([]byte(text), 1)
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -42,6 +43,17 @@ func discoveryAction() Action {
 			} else if exactly, _ := c.literal("exactly", dsl.Bool); ok && limit.Sign() == 0 && exactly.Text == "true" {
 				c.warn("exactly", "", "exactly means nothing without a limit")
 			}
+		},
+		sizes: func(c *checking) map[string]int {
+			limit, ok := c.number("limit")
+			if !ok || limit.Sign() <= 0 || !limit.Num().IsInt64() {
+				return nil
+			}
+			n := int(min(limit.Num().Int64(), math.MaxInt32))
+			if exactly, _ := c.literal("exactly", dsl.Bool); exactly.Text != "true" {
+				n = min(n, c.nodes)
+			}
+			return map[string]int{"participant": n}
 		},
 		run: func(ctx context.Context, t *task) error {
 			want := wanted{

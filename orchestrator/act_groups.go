@@ -27,6 +27,17 @@ func joinAction() Action {
 			Outputs: []dsl.Output{{Name: "group", Kind: dsl.Any, List: true, Multi: true, Doc: "all elements"}},
 			Main:    "group",
 		},
+		sizes: func(c *checking) map[string]int {
+			total := 0
+			for _, p := range params {
+				n, known := c.size(p.Name)
+				if !known {
+					return nil
+				}
+				total += n
+			}
+			return map[string]int{"group": total}
+		},
 		run: func(_ context.Context, t *task) error {
 			var all []json.RawMessage
 			for _, p := range params {
@@ -112,6 +123,27 @@ func sampleAction() Action {
 			if err := checkRatios(ratios); err != nil {
 				c.report("ratios", "", "%v", err)
 			}
+		},
+		sizes: func(c *checking) map[string]int {
+			n, known := c.size("group")
+			a, ok := c.step.Arg("ratios")
+			if !known || !ok || !a.Literal() {
+				return nil
+			}
+			ratios := make([]*big.Rat, len(a.Value.Items))
+			for i, item := range a.Value.Items {
+				if ratios[i], ok = dsl.Decimal(item.Text); !ok {
+					return nil
+				}
+			}
+			sizes := map[string]int{}
+			from := 0
+			for i, to := range boundaries(n, ratios) {
+				sizes["group"+strconv.Itoa(i+1)] = to - from
+				from = to
+			}
+			sizes["rest"] = n - from
+			return sizes
 		},
 		run: func(_ context.Context, t *task) error {
 			group, ratios := t.args.texts("group"), t.args.decimals("ratios")

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -36,6 +37,13 @@ func loadKeysAction() Action {
 			if n, ok := c.number("limit"); ok && n.Sign() < 0 {
 				c.report("limit", "", "limit cannot be negative")
 			}
+		},
+		sizes: func(c *checking) map[string]int {
+			limit, ok := c.number("limit")
+			if !ok || limit.Sign() <= 0 || !limit.Num().IsInt64() {
+				return nil
+			}
+			return map[string]int{"key": int(min(limit.Num().Int64(), math.MaxInt32))}
 		},
 		run: func(ctx context.Context, t *task) error {
 			keys, err := t.loadKeys(ctx)

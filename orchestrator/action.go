@@ -21,6 +21,8 @@ type Action struct {
 	computes bool
 	// check reports what cannot work, as far as the script alone shows it. May be nil.
 	check func(c *checking)
+	// sizes says how many elements list outputs will have at most, as far as the script alone shows it. May be nil.
+	sizes func(c *checking) map[string]int
 	// forecast says what a step will take, cost and leave. May be nil: nothing worth saying.
 	forecast func(f *forecasting) forecast
 	// run does the work of one step; runBatch of several. Exactly one of them is set.
@@ -36,7 +38,8 @@ type checking struct {
 	nodes    int            // how many nodes a list of unknown length is taken to have
 	batches  map[string]int // batches counted so far, by experiment
 	findings *dsl.Findings
-	language bool // the script is in the script language
+	language bool              // the script is in the script language
+	sizes    map[outputKey]int // of the list outputs of earlier steps, where they are known
 }
 
 // report adds an error about a parameter, or about the whole step where the script does not give it.
@@ -88,7 +91,10 @@ func scriptNames(action Action, text string) string {
 func (c *checking) literal(param string, shape dsl.Shape) (v dsl.Value, known bool) {
 	a, ok := c.step.Arg(param)
 	switch {
-	case ok && (a.Ref != nil || a.Formula != nil):
+	case ok && a.Formula != nil:
+		v, known = c.worked(a.Formula)
+		return v, known && v.Shape == shape
+	case ok && a.Ref != nil:
 		return dsl.Value{}, false
 	case !ok || a.Value.Shape == dsl.Null:
 		return dsl.Value{Shape: dsl.Null}, true
@@ -97,6 +103,26 @@ func (c *checking) literal(param string, shape dsl.Shape) (v dsl.Value, known bo
 	}
 	return a.Value, true
 }
+
+// worked returns the value of a formula that the configuration is enough for, such as a time in slots.
+func (c *checking) worked(f *dsl.Formula) (dsl.Value, bool) {
+	if c.config == nil {
+		return dsl.Value{}, false
+	}
+	held, err := f.Argument(settings{c.config.SlotDuration})
+	if err != nil {
+		return dsl.Value{}, false
+	}
+	return literalOf(value{one: held.One, list: held.List}), true
+}
+
+// settings are the facts that are known before a run.
+type settings struct{ slot time.Duration }
+
+func (settings) Output(*dsl.Ref) (dsl.Held, bool) { return dsl.Held{}, false }
+func (settings) Metric(string) dsl.Measured       { return dsl.Measured{Missing: "the run has not begun"} }
+func (settings) Slot() (int64, bool)              { return 0, false }
+func (s settings) SlotDuration() time.Duration    { return s.slot }
 
 // number returns a number written in the script, and whether it is known.
 func (c *checking) number(param string) (*big.Rat, bool) {
@@ -117,6 +143,15 @@ func (c *checking) text(param string) (string, bool) {
 func (c *checking) length(param string) (int, bool) {
 	v, known := c.literal(param, dsl.List)
 	return len(v.Items), known
+}
+
+// size is length, or how many elements a list will have at most where it is the output of an earlier step.
+func (c *checking) size(param string) (int, bool) {
+	if a, ok := c.step.Arg(param); ok && a.Ref != nil && a.Ref.File == "" {
+		n, known := c.sizes[outputKey{step: a.Ref.Step, name: a.Ref.Name}]
+		return n, known
+	}
+	return c.length(param)
 }
 
 // given reports whether the script gives the argument, as a value or a reference.

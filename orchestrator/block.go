@@ -52,9 +52,11 @@ func (r *run) sequence(ctx context.Context, next func(context.Context) (planItem
 				return err
 			}
 		}
-		switch {
-		case item.step != nil && item.batched():
+		if item.batched() { // what it refers to is kept: it has not run
 			batch = append(batch, item)
+			continue
+		}
+		switch {
 		case item.step != nil:
 			err = r.steps(ctx, []planItem{item}, at)
 		case item.claim != nil && item.claim.Watch:

@@ -165,11 +165,11 @@ func checkLoad(c *checking) {
 
 // nodesOf estimates over how many nodes a load will be spread.
 func (c *checking) nodesOf(rate, minRate *big.Rat) int {
-	nodes, known := c.length("nodes")
+	nodes, known := c.size("nodes")
 	if !known || nodes == 0 {
 		nodes = c.nodes
 	}
-	keys, known := c.length("feePayers")
+	keys, known := c.size("feePayers")
 	if !known || keys == 0 {
 		keys = nodes
 	}

@@ -24,6 +24,7 @@ type Plan struct {
 	steps     int
 	digest    string
 	outputs   *outputs
+	sizes     map[outputKey]int // of list outputs, where they are known
 }
 
 // planItem is a step, a block or a claim; without all of these a comment.
@@ -100,6 +101,7 @@ func Compile(script *dsl.Script, options CompileOptions) (*Plan, dsl.Findings) {
 		plan.items = append(plan.items, c.item(script.Items[i]))
 	}
 	c.user = len(script.Items) // what the last blocks need is never dropped
+	plan.sizes = c.sizes
 	plan.onFailure, plan.finally = c.items(script.OnFailure), c.items(script.Finally)
 	if plan.steps == 0 && !options.Found.Errors() { // of a generator that failed, perhaps
 		c.found = append(c.found, dsl.Finding{Source: script.Source, Step: -1, Severity: dsl.Warning, Message: "the script has no step: nothing is done"})
@@ -134,7 +136,8 @@ type compiler struct {
 	batches map[string]int
 	outputs *outputs
 	script  *dsl.Script // nil of a stream
-	user    int         // index of the item that needs the outputs
+	sizes   map[outputKey]int
+	user    int // index of the item that needs the outputs
 	found   dsl.Findings
 }
 
@@ -143,7 +146,7 @@ func newCompiler(options CompileOptions) *compiler {
 		options.Nodes = defaultNodes
 	}
 	c := &compiler{
-		checker: dsl.NewChecker(Signatures()), actions: map[string]Action{}, options: options, batches: map[string]int{},
+		checker: dsl.NewChecker(Signatures()), actions: map[string]Action{}, options: options, batches: map[string]int{}, sizes: map[outputKey]int{},
 	}
 	for _, a := range Actions() {
 		c.actions[a.Action] = a
@@ -202,14 +205,19 @@ func (c *compiler) step(source *dsl.Source, step *dsl.Step) (*planStep, dsl.Find
 			}
 		}
 	}
+	about := found
+	if language {
+		about = append(slices.Clone(found), c.options.Found...)
+	}
+	checked := c.checking(source, sound(step, action.Params, about), &found)
+	checked.language = language
 	if known && action.check != nil {
-		about := found
-		if language {
-			about = append(slices.Clone(found), c.options.Found...)
-		}
-		checked := c.checking(source, sound(step, action.Params, about), &found)
-		checked.language = language
 		action.check(checked)
+	}
+	if known && action.sizes != nil {
+		for name, n := range action.sizes(checked) {
+			c.sizes[outputKey{step: step.Number, name: name}] = n
+		}
 	}
 	handsOn := slices.ContainsFunc(action.Outputs, func(o dsl.Output) bool { return !o.Sensitive && c.checker.Sensitive(step.Number, o.Name) })
 	return &planStep{Step: step, source: source, action: action, secret: handsOn, language: language}, found
@@ -261,7 +269,7 @@ func sound(step *dsl.Step, params []dsl.Param, found dsl.Findings) *dsl.Step {
 
 func (c *compiler) checking(source *dsl.Source, step *dsl.Step, found *dsl.Findings) *checking {
 	return &checking{
-		source: source, step: step, config: c.options.Config, nodes: c.options.Nodes, batches: c.batches, findings: found,
+		source: source, step: step, config: c.options.Config, nodes: c.options.Nodes, batches: c.batches, findings: found, sizes: c.sizes,
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 // Remaining is what may still be running or in force on a node.
 type Remaining struct {
 	Step   int
+	ID     string // the step's name; "" where it has none
 	Action string
 	Node   string
 	Handle string    // of load; "" when nobody knows it
@@ -26,7 +27,7 @@ type Remaining struct {
 
 // String says what remains, where, and until when.
 func (r Remaining) String() string {
-	text := fmt.Sprintf("step %d (%s) on %s: %s", r.Step, r.Action, r.Node, r.Why)
+	text := fmt.Sprintf("%s (%s) on %s: %s", stepTitle(r.Step, r.ID), r.Action, r.Node, r.Why)
 	if r.Handle != "" {
 		text += ", handle " + r.Handle
 	}
@@ -37,7 +38,7 @@ func (r Remaining) String() string {
 }
 
 func (r *run) remaining(e entry, why string) Remaining {
-	left := Remaining{Step: e.step, Action: e.action, Node: e.intent.Node, Handle: e.handle(), Why: why}
+	left := Remaining{Step: e.step, ID: e.stepID, Action: e.action, Node: e.intent.Node, Handle: e.handle(), Why: why}
 	if ends, ok := e.ends(); ok {
 		left.Ends = r.world.Clock.ToWall(ends)
 	}
@@ -72,7 +73,7 @@ func (r *run) undo(ctx context.Context) (undone []string, remains []Remaining) {
 			done++
 		}
 		first := calls[0].entry
-		undone = append(undone, fmt.Sprintf("step %d (%s): undone on %d/%d", first.step, first.action, done, len(calls)))
+		undone = append(undone, fmt.Sprintf("%s (%s): undone on %d/%d", stepTitle(first.step, first.stepID), first.action, done, len(calls)))
 	}
 	return undone, remains
 }

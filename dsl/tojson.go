@@ -1,0 +1,229 @@
+package dsl
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// ToJSON writes a script as a JSON step stream, one step or comment a line. A script of the script language must be lowered: parameters,
+// constants and rounds stand there with their values, and so do the values that the language takes for parameters left out.
+//
+// Names and layout are not kept. Each thing that the JSON stream cannot say is an error at its place, and then no text is returned: blocks,
+// claims, limits, attempts, deadlines, formulas, what stands in on failure and finally, values of env() and private keys, and references
+// by name into another run. A seed is a warning (script-language, section 3).
+func (s *Script) ToJSON(signatures []Signature) ([]byte, Findings) {
+	w := jsonWriter{script: s, signatures: signatures}
+	if !s.Language {
+		w.found = Check(s, signatures)
+	}
+	w.head()
+	w.items(s.Items)
+	for _, last := range []struct {
+		name  string
+		items []Item
+	}{{"on failure", s.OnFailure}, {"finally", s.Finally}} {
+		if len(last.items) > 0 {
+			w.refuse(last.items[0].Span, -1, "leave it out, and stop what runs with orchestrator stop", "%s has no spelling in the JSON stream", last.name)
+			w.items(last.items)
+		}
+	}
+	found := w.found.Sort()
+	if found.Errors() {
+		return nil, found
+	}
+	return w.out.Bytes(), found
+}
+
+// jsonWriter writes a script as a JSON stream, and goes on behind what it cannot write so that all of that is found.
+type jsonWriter struct {
+	script     *Script
+	signatures []Signature
+	out        bytes.Buffer
+	found      Findings
+}
+
+func (w *jsonWriter) refuse(span Span, step int, hint, format string, args ...any) {
+	if w.script.Language { // its steps have names, not numbers
+		step = -1
+	}
+	w.found = append(w.found, finding(w.script.Source, span, step, hint, format, args...))
+}
+
+func (w *jsonWriter) head() {
+	for _, limit := range w.script.Limits {
+		w.refuse(limit.Span, -1, "leave it out", "limit has no spelling in the JSON stream")
+	}
+	if w.script.Seed != nil {
+		f := finding(w.script.Source, Span{}, -1, fmt.Sprintf("run it with -seed %d", *w.script.Seed), "seed has no spelling in the JSON stream")
+		f.Severity = Warning
+		w.found = append(w.found, f)
+	}
+}
+
+func (w *jsonWriter) items(items []Item) {
+	const hint = "leave it out"
+	for _, item := range items {
+		switch {
+		case item.Step != nil:
+			w.step(item.Step)
+		case item.Parallel != nil:
+			w.refuse(item.Span, -1, "write its statements one after the other", "parallel has no spelling in the JSON stream")
+			for _, branch := range item.Parallel {
+				w.items(branch)
+			}
+		case item.Deadline != nil:
+			w.refuse(item.Span, -1, hint, "within has no spelling in the JSON stream")
+			w.items(item.Deadline.Items)
+		case item.Claim != nil:
+			name := "expect"
+			if item.Claim.Watch {
+				name = "watch"
+			}
+			w.refuse(item.Claim.Span, -1, hint, "%s has no spelling in the JSON stream", name)
+		default:
+			w.comment(item)
+		}
+	}
+}
+
+func (w *jsonWriter) comment(item Item) {
+	if w.script.isNull(item) {
+		w.out.WriteString("null\n")
+		return
+	}
+	if slices.ContainsFunc(w.script.Secrets, func(secret string) bool { return secret != "" && strings.Contains(item.Comment, secret) }) {
+		w.refuse(item.Span, -1, "leave it out", "log would show the value of an env()")
+		return
+	}
+	if hasKey([]byte(item.Comment)) {
+		w.refuse(item.Span, -1, "leave it out", "log would show a private key")
+		return
+	}
+	w.text(item.Comment)
+	w.out.WriteByte('\n')
+}
+
+// isNull reports whether an item of a JSON stream is the word null, which says nothing.
+func (s *Script) isNull(item Item) bool {
+	return !s.Language && item.Step == nil && item.Comment == "" && string(s.Source.Text[item.Start:item.End]) == "null"
+}
+
+func (w *jsonWriter) step(step *Step) {
+	if step.Retry != nil {
+		w.refuse(step.Retry.Span, step.Number, "leave it out: the action has retries of its own", "retry has no spelling in the JSON stream")
+	}
+	if step.Within != nil {
+		w.refuse(step.Within.Span, step.Number, "leave it out", "within has no spelling in the JSON stream")
+	}
+	w.out.WriteString(`{"action":`)
+	w.text(step.Action)
+	w.out.WriteString(`,"params":{`)
+	for i, arg := range step.Args {
+		if i > 0 {
+			w.out.WriteByte(',')
+		}
+		w.text(w.paramName(step, arg))
+		w.out.WriteByte(':')
+		switch {
+		case arg.Formula != nil:
+			w.formula(step, arg.Formula)
+		case arg.Ref != nil:
+			w.ref(step, arg.Ref)
+		default:
+			w.value(step, arg.Value)
+		}
+	}
+	w.out.WriteString("}}\n")
+}
+
+// paramName returns the name of an argument as its action spells it.
+func (w *jsonWriter) paramName(step *Step, arg Arg) string {
+	a := slices.IndexFunc(w.signatures, func(s Signature) bool { return s.Action == step.Action })
+	if a < 0 {
+		return arg.Name
+	}
+	i := w.signatures[a].param(arg.Name)
+	if i < 0 {
+		return arg.Name
+	}
+	return w.signatures[a].Params[i].Name
+}
+
+func (w *jsonWriter) formula(step *Step, f *Formula) {
+	if f.secret() {
+		w.refuseSecret(f.Span, step)
+		return
+	}
+	w.refuse(f.Span, step.Number, "write its value", "what is worked out while the script runs has no spelling in the JSON stream")
+}
+
+// secret reports whether a value of env() is part of the formula.
+func (f *Formula) secret() bool {
+	return f.Value.Secret || slices.ContainsFunc(f.Args, (*Formula).secret)
+}
+
+func (w *jsonWriter) refuseSecret(span Span, step *Step) {
+	w.refuse(span, step.Number, "write a value that everybody may read in its place", "the value of env() would be shown in the JSON stream")
+}
+
+func (w *jsonWriter) ref(step *Step, ref *Ref) {
+	if ref.StepID != "" {
+		w.refuse(ref.Span, step.Number, "name the step by its number: step2", "a reference by name into another run has no spelling in the JSON stream")
+	}
+	number := ref.Step
+	if ref.File == "" {
+		number -= step.Number
+	}
+	fmt.Fprintf(&w.out, `{"type":"output","step":%d,"name":`, number)
+	w.text(ref.Name)
+	if ref.File != "" {
+		w.out.WriteString(`,"file":`)
+		w.text(ref.File)
+	}
+	if ref.OnEmpty != nil {
+		w.out.WriteString(`,"onEmpty":`)
+		w.value(step, *ref.OnEmpty)
+	}
+	w.out.WriteByte('}')
+}
+
+func (w *jsonWriter) value(step *Step, v Value) {
+	if v.isSecret() {
+		w.refuseSecret(v.Span, step)
+		return
+	}
+	text := []byte(v.JSON)
+	if v.JSON == nil {
+		text = w.script.Source.Text[v.Start:v.End]
+	}
+	if hasKey(text) {
+		w.refuse(v.Span, step.Number, "put it into a file, and load that with load-keys", "a private key would be shown")
+		return
+	}
+	if err := json.Compact(&w.out, text); err != nil { // what was read is JSON
+		w.refuse(v.Span, step.Number, "", "%q is no JSON", text)
+	}
+}
+
+// isSecret reports whether a value of env() is part of the value.
+func (v Value) isSecret() bool {
+	return v.Secret || slices.ContainsFunc(v.Items, Value.isSecret) ||
+		slices.ContainsFunc(v.Fields, func(f Field) bool { return f.Value.isSecret() })
+}
+
+// hasKey reports whether a private key stands in a text.
+func hasKey(text []byte) bool { return !bytes.Equal(maskKeys(text), text) }
+
+// text writes a string as JSON.
+func (w *jsonWriter) text(s string) {
+	encoder := json.NewEncoder(&w.out)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(s); err != nil { // a buffer takes all, and every string can be written
+		w.refuse(Span{}, -1, "", "%q cannot be written as JSON: %v", s, err)
+		return
+	}
+	w.out.Truncate(w.out.Len() - 1) // the line's end
+}
