@@ -165,6 +165,8 @@ type Checker struct {
 
 type earlierStep struct {
 	action  string
+	id      string // of a step of the script language
+	counts  bool   // it is known by its number
 	outputs []Output
 	known   bool // the action exists
 }
@@ -200,11 +202,15 @@ func Check(script *Script, signatures []Signature) Findings {
 // Step returns the findings about the next step of a script, in no particular order. Steps must come in the order of their numbers.
 func (c *Checker) Step(source *Source, step *Step) Findings {
 	found := slices.Clone(step.faults)
+	number := step.Number
+	if step.language { // whose reader does not count steps
+		number = -1
+	}
 	report := func(span Span, hint, format string, args ...any) {
-		found = append(found, finding(source, span, step.Number, hint, format, args...))
+		found = append(found, finding(source, span, number, hint, format, args...))
 	}
 	signature, known := c.signatures[step.Action]
-	entry := earlierStep{action: step.Action, known: known}
+	entry := earlierStep{action: step.Action, id: step.ID, counts: !step.language, known: known}
 	switch {
 	case known:
 		entry.outputs = signature.OutputsOf(step)
@@ -230,23 +236,81 @@ func (c *Checker) Step(source *Source, step *Step) Findings {
 			report(arg.NameSpan, "keep one of them", "%q is given twice, as %q too", arg.Name, given[i].Name)
 		}
 		given[i] = arg
-		switch param := signature.Params[i]; {
+		switch param := (asked{&signature.Params[i], step.language}); {
+		case arg.Formula != nil: // was compared with the parameter when it was made
 		case arg.Ref != nil:
 			c.refKind(arg.Ref, param, report)
 		case arg.Value.Shape != Object: // an object that is no reference is a finding already
 			literal(arg.Value, param, report)
 		}
 	}
-	for i, p := range signature.Params {
-		if p.Required && given[i] == nil {
-			report(step.ActionSpan, "", "%s needs the parameter %q: %s", step.Action, p.Name, p.Doc)
+	for i := range signature.Params {
+		if p := (asked{&signature.Params[i], step.language}); p.Required && given[i] == nil {
+			report(step.ActionSpan, p.howToGive(), "%s needs the parameter %q: %s", step.Action, p.name(), p.Doc)
 		}
 	}
-	if slices.ContainsFunc(step.Args, func(a Arg) bool { return a.Ref != nil && a.Ref.File == "" && c.Sensitive(a.Ref.Step, a.Ref.Name) }) {
+	if slices.ContainsFunc(step.Args, c.handsOnSecret) {
 		entry.outputs = keptSecret(entry.outputs)
 	}
 	c.earlier = append(c.earlier, entry)
 	return found
+}
+
+// asked is a parameter as it is spelled where a script asks for it.
+type asked struct {
+	*Param
+	language bool // in the script language
+}
+
+func (p asked) name() string {
+	if p.language {
+		return p.ScriptName()
+	}
+	return p.Name
+}
+
+// spelled is the name of an output where the parameter is asked for.
+func (p asked) spelled(output string) string {
+	if p.language {
+		return kebab(output)
+	}
+	return output
+}
+
+// howToGive says how a parameter is given.
+func (p asked) howToGive() string {
+	if !p.language {
+		return ""
+	}
+	return "add " + p.ScriptName() + ": " + p.example()
+}
+
+// title names the step of that number in messages.
+func (e earlierStep) title(number int) string {
+	switch {
+	case e.counts:
+		return fmt.Sprintf("step %d (%s)", number, e.action)
+	case e.id == "":
+		return e.action
+	default:
+		name, _, _ := strings.Cut(e.id, "[")
+		return fmt.Sprintf("%s (%s)", name, e.action)
+	}
+}
+
+// handsOnSecret reports whether an argument is an output that must not be printed or recorded, as it is.
+func (c *Checker) handsOnSecret(a Arg) bool {
+	if a.Formula != nil {
+		return c.secretFormula(a.Formula)
+	}
+	return a.Ref != nil && a.Ref.File == "" && c.Sensitive(a.Ref.Step, a.Ref.Name)
+}
+
+func (c *Checker) secretFormula(f *Formula) bool {
+	if f.Op == OpElse {
+		return slices.ContainsFunc(f.Args, c.secretFormula)
+	}
+	return f.Op == OpName && f.Ref.File == "" && c.Sensitive(f.Ref.Step, f.Ref.Name)
 }
 
 // keptSecret marks outputs that hand on whatever they are given as sensitive: they are given something sensitive.
@@ -295,12 +359,12 @@ func (c *Checker) ref(ref *Ref, step *Step, report report) {
 	target := c.earlier[ref.Step]
 	if _, ok := target.output(ref.Name); target.known && !ok {
 		report(ref.NameSpan, nearest(ref.Name, names(target.outputs, func(o Output) string { return o.Name })),
-			"step %d (%s) has no output %q", ref.Step, target.action, ref.Name)
+			"%s has no output %q", target.title(ref.Step), ref.Name)
 	}
 }
 
 // refKind compares the output that an argument refers to with the parameter's kind, and checks the value given for its absence.
-func (c *Checker) refKind(ref *Ref, param Param, report report) {
+func (c *Checker) refKind(ref *Ref, param asked, report report) {
 	if ref.OnEmpty != nil {
 		literal(*ref.OnEmpty, param, report)
 	}
@@ -316,12 +380,12 @@ func (c *Checker) refKind(ref *Ref, param Param, report report) {
 	open := func(kind Kind, list bool) bool { return kind == Any && !list }
 	listFits := output.List == param.List || open(output.Kind, output.List) || open(param.Kind, param.List)
 	if !listFits || !output.Kind.fits(param.Kind) {
-		report(ref.Span, "", "%q wants %s, and %q of step %d (%s) is %s",
-			param.Name, wants(param.Kind, param.List), ref.Name, ref.Step, target.action, wants(output.Kind, output.List))
+		report(ref.Span, "", "%q wants %s, and %q of %s is %s",
+			param.name(), wants(param.Kind, param.List), param.spelled(ref.Name), target.title(ref.Step), wants(output.Kind, output.List))
 		return
 	}
 	if output.Sensitive && param.Kind != PrivateKey && param.Kind != Any { // what does not know that it handles a secret would print it
-		report(ref.Span, "", "%q cannot be secret, and %q of step %d (%s) is", param.Name, ref.Name, ref.Step, target.action)
+		report(ref.Span, "", "%q cannot be secret, and %q of %s is", param.name(), param.spelled(ref.Name), target.title(ref.Step))
 	}
 }
 
@@ -338,16 +402,16 @@ func wants(kind Kind, list bool) string {
 }
 
 // literal checks a literal against its parameter. Null is the absence of a value, as in the existing tool.
-func literal(v Value, param Param, report report) {
+func literal(v Value, param asked, report report) {
 	switch {
 	case v.Shape == Null:
 		if param.Required && !param.Nullable {
-			report(v.Span, "", "%q needs a value: %s", param.Name, param.Doc)
+			report(v.Span, "", "%q needs a value: %s", param.name(), param.Doc)
 		}
 	case !param.List:
 		scalar(v, param, report)
 	case v.Shape != List:
-		report(v.Span, "write it in [ ]", "%q wants a list, not %s", param.Name, v.Shape)
+		report(v.Span, "write it in [ ]", "%q wants a list, not %s", param.name(), v.Shape)
 	default:
 		for _, item := range v.Items {
 			scalar(item, param, report)
@@ -356,7 +420,7 @@ func literal(v Value, param Param, report report) {
 }
 
 // scalar checks one value.
-func scalar(v Value, param Param, report report) {
+func scalar(v Value, param asked, report report) {
 	shape, fixed := param.Kind.shape()
 	if !fixed {
 		return
@@ -369,18 +433,18 @@ func scalar(v Value, param Param, report report) {
 		case v.Shape == Object && slices.ContainsFunc(v.Fields, func(f Field) bool { return strings.EqualFold(f.Key, "type") }):
 			hint = "a reference stands for a whole parameter, never inside a list"
 		}
-		report(v.Span, hint, "%q wants %s (%s), not %s", param.Name, shape, param.Kind, v.Shape)
+		report(v.Span, hint, "%q wants %s (%s), not %s", param.name(), shape, param.Kind, v.Shape)
 		return
 	}
 	if shape == Number {
 		if wrong, hint := numeric(v.Text, param.Kind); wrong != "" {
-			report(v.Span, hint, "%q %s: %s", param.Name, wrong, v.Text)
+			report(v.Span, hint, "%q %s: %s", param.name(), wrong, v.Text)
 			return
 		}
 	}
 	if param.Valid != nil {
 		if wrong := param.Valid(v); wrong != "" {
-			report(v.Span, "", "%q %s", param.Name, wrong)
+			report(v.Span, "", "%q %s", param.name(), wrong)
 		}
 	}
 }

@@ -166,3 +166,6 @@ type Judgement struct {
 	Window   string   `json:"window,omitempty"`   // 90 of 147 slots, 20411..20557
 	Evidence []string `json:"evidence,omitempty"` // what is missing, and how far it could turn the verdict
 }
+
+// IsJSON reports whether a script's text begins as a JSON step stream does, and not as a script of the script language.
+func IsJSON(text []byte) bool { return isJSON(text) }

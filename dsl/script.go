@@ -55,7 +55,8 @@ type Step struct {
 	Retry  *Retry   // nil for the action's own retries
 	Within *Stretch // nil for no deadline
 
-	faults Findings // what was found wrong while it was read; the checker reports it
+	faults   Findings // what was found wrong while it was read; the checker reports it
+	language bool     // it is written in the script language: messages about it use its spellings
 }
 
 // Arg is one argument of a step: a literal or, where Ref is not nil, a reference.

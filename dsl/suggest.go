@@ -7,6 +7,15 @@ import (
 
 // Suggest returns `did you mean "X"?` with the known name nearest to the given one, or "" when none is near.
 func Suggest(given string, known []string) string {
+	best := closest(given, known)
+	if best == "" {
+		return ""
+	}
+	return fmt.Sprintf("did you mean %q?", best)
+}
+
+// closest returns the known name nearest to the given one, or "" when none is near.
+func closest(given string, known []string) string {
 	best, distance := "", 1+max(1, len(given)/3)
 	folded := fold(given)
 	for _, name := range known {
@@ -14,10 +23,7 @@ func Suggest(given string, known []string) string {
 			best, distance = name, d
 		}
 	}
-	if best == "" {
-		return ""
-	}
-	return fmt.Sprintf("did you mean %q?", best)
+	return best
 }
 
 // fold makes spellings of one name equal: only-bps, onlyBPs, only_bps.

@@ -16,19 +16,13 @@ import (
 // by name into another run. A seed is a warning (script-language, section 3).
 func (s *Script) ToJSON(signatures []Signature) ([]byte, Findings) {
 	w := jsonWriter{script: s, signatures: signatures}
-	if !s.Language {
+	if s.Language {
+		w.frame()
+	} else {
 		w.found = Check(s, signatures)
 	}
-	w.head()
-	w.items(s.Items)
-	for _, last := range []struct {
-		name  string
-		items []Item
-	}{{"on failure", s.OnFailure}, {"finally", s.Finally}} {
-		if len(last.items) > 0 {
-			w.refuse(last.items[0].Span, -1, "leave it out, and stop what runs with orchestrator stop", "%s has no spelling in the JSON stream", last.name)
-			w.items(last.items)
-		}
+	for _, items := range [][]Item{s.Items, s.OnFailure, s.Finally} {
+		w.items(items)
 	}
 	found := w.found.Sort()
 	if found.Errors() {
@@ -52,14 +46,28 @@ func (w *jsonWriter) refuse(span Span, step int, hint, format string, args ...an
 	w.found = append(w.found, finding(w.script.Source, span, step, hint, format, args...))
 }
 
-func (w *jsonWriter) head() {
-	for _, limit := range w.script.Limits {
-		w.refuse(limit.Span, -1, "leave it out", "limit has no spelling in the JSON stream")
-	}
-	if w.script.Seed != nil {
-		f := finding(w.script.Source, Span{}, -1, fmt.Sprintf("run it with -seed %d", *w.script.Seed), "seed has no spelling in the JSON stream")
-		f.Severity = Warning
-		w.found = append(w.found, f)
+// frame looks for what stands around the steps. Where that is only the text says.
+func (w *jsonWriter) frame() {
+	tree, _ := Parse(w.script.Source.Name, w.script.Source.Text)
+	for _, statement := range tree.Statements {
+		switch statement := statement.(type) {
+		case *Seed:
+			f := finding(w.script.Source, statement.Span, -1, "", "seed has no spelling in the JSON stream")
+			f.Severity = Warning
+			if w.script.Seed != nil {
+				f.Hint = fmt.Sprintf("run it with -seed %d", *w.script.Seed)
+			}
+			w.found = append(w.found, f)
+		case *Limits:
+			w.refuse(statement.Span, -1, "leave it out", "limit has no spelling in the JSON stream")
+		case *Closing:
+			name := "on failure"
+			if statement.Finally {
+				name = "finally"
+			}
+			place := Span{statement.Start, statement.Start + len(name)}
+			w.refuse(place, -1, "leave it out, and clean up with orchestrator stop", "%s has no spelling in the JSON stream", name)
+		}
 	}
 }
 
@@ -121,11 +129,15 @@ func (w *jsonWriter) step(step *Step) {
 	w.out.WriteString(`{"action":`)
 	w.text(step.Action)
 	w.out.WriteString(`,"params":{`)
-	for i, arg := range step.Args {
-		if i > 0 {
-			w.out.WriteByte(',')
+	between := ""
+	for _, arg := range step.Args {
+		name, written := w.param(step, arg)
+		if !written {
+			continue
 		}
-		w.text(w.paramName(step, arg))
+		w.out.WriteString(between)
+		between = ","
+		w.text(name)
 		w.out.WriteByte(':')
 		switch {
 		case arg.Formula != nil:
@@ -139,17 +151,25 @@ func (w *jsonWriter) step(step *Step) {
 	w.out.WriteString("}}\n")
 }
 
-// paramName returns the name of an argument as its action spells it.
-func (w *jsonWriter) paramName(step *Step, arg Arg) string {
+// param returns the name of an argument as its action spells it. It is false for one that the script language filled in and that makes no
+// difference.
+func (w *jsonWriter) param(step *Step, arg Arg) (name string, written bool) {
 	a := slices.IndexFunc(w.signatures, func(s Signature) bool { return s.Action == step.Action })
 	if a < 0 {
-		return arg.Name
+		return arg.Name, true
 	}
-	i := w.signatures[a].param(arg.Name)
+	signature := w.signatures[a]
+	i := signature.param(arg.Name)
 	if i < 0 {
-		return arg.Name
+		return arg.Name, true
 	}
-	return w.signatures[a].Params[i].Name
+	param := signature.Params[i]
+	filledIn := param.Absent != "" && arg.NameSpan == step.ActionSpan
+	given := func(i int) bool {
+		_, ok := step.Arg(signature.Params[i].Name)
+		return ok
+	}
+	return param.Name, !filledIn || signature.fillsIn(param, given)
 }
 
 func (w *jsonWriter) formula(step *Step, f *Formula) {

@@ -13,7 +13,7 @@ import (
 // Only steps that others refer to get names. What is wrong with the script, and what the script language cannot spell, is found; where an
 // error is, no tree is returned (script-language, section 3).
 func (s *Script) ToTree(signatures []Signature) (*Tree, Findings) {
-	w := treeWriter{script: s, signatures: map[string]Signature{}, names: map[int]string{}, files: map[string]string{}, taken: map[string]bool{}}
+	w := treeWriter{script: s, steps: s.Steps(), signatures: map[string]Signature{}, names: map[int]string{}, files: map[string]string{}, taken: map[string]bool{}}
 	if w.found = Check(s, signatures); w.found.Errors() {
 		return nil, w.found
 	}
@@ -39,6 +39,7 @@ func (s *Script) ToTree(signatures []Signature) (*Tree, Findings) {
 // treeWriter makes the statements of a script.
 type treeWriter struct {
 	script     *Script
+	steps      []*Step
 	signatures map[string]Signature
 	names      map[int]string    // of steps that are referred to
 	files      map[string]string // names of earlier runs, by file
@@ -53,12 +54,11 @@ func (w *treeWriter) refuse(span Span, step int, hint, format string, args ...an
 
 // baptize gives names to the steps that others refer to, and to earlier runs.
 func (w *treeWriter) baptize() {
-	for _, reserved := range reservedNames() {
-		w.taken[reserved] = true
+	for _, word := range confusing() {
+		w.taken[word] = true
 	}
-	steps := w.script.Steps()
 	referred := map[int]bool{}
-	for _, step := range steps {
+	for _, step := range w.steps {
 		for _, arg := range step.Args {
 			switch {
 			case arg.Ref == nil:
@@ -72,12 +72,12 @@ func (w *treeWriter) baptize() {
 		}
 	}
 	alike := map[string]int{}
-	for _, step := range steps {
+	for _, step := range w.steps {
 		if referred[step.Number] {
 			alike[w.stem(step)]++
 		}
 	}
-	for _, step := range steps {
+	for _, step := range w.steps {
 		if referred[step.Number] {
 			stem := w.stem(step)
 			w.names[step.Number] = w.free(stem, alike[stem] > 1, 1)
@@ -85,10 +85,9 @@ func (w *treeWriter) baptize() {
 	}
 }
 
-// reservedNames are words that cannot be the names of steps, or would confuse as such: keywords, and the functions.
-func reservedNames() []string {
-	return strings.Fields("experiment seed limit param let use parallel repeat watch expect on failure finally retry every within after as " +
-		"and or not none true false search from to until count min max coverage now env log ok error tx chain")
+// confusing are words that can be names, and would confuse as such: the functions, and what a metric or a limit begins with.
+func confusing() []string {
+	return []string{"count", "min", "max", "coverage", "now", "env", "log", "search", "tx", "chain", "rate", "spend", "stopped"}
 }
 
 // stem is what the name of a step begins with: what it gives out, or its action.
@@ -118,7 +117,7 @@ func (w *treeWriter) free(stem string, numbered bool, number int) string {
 		name += strconv.Itoa(number)
 		number++
 	}
-	for ; w.taken[name]; number++ {
+	for ; w.taken[name] || isKeyword(name); number++ {
 		name = stem + strconv.Itoa(number)
 	}
 	w.taken[name] = true
@@ -170,27 +169,29 @@ func (w *treeWriter) step(step *Step) *Call {
 		add(name, w.argument(step, arg, param))
 	}
 	for i, param := range signature.Params {
-		if given[i] == nil && param.Absent != "" {
-			if value := absent(param, signature, given); value != nil {
-				add(param.ScriptName(), value)
-			}
+		switch {
+		case given[i] != nil || !signature.fillsIn(param, func(p int) bool { return given[p] != nil }):
+		case len(param.Words) > 0: // the default is what it is in JSON
+			add(param.ScriptName(), &Expr{Op: OpName, Text: param.Default})
+		default:
+			add(param.ScriptName(), &Expr{Op: OpNone})
 		}
 	}
 	return call
 }
 
-// absent says of a parameter that the JSON stream leaves out, and the script language would give a value, that it is left out. Nil where that
-// makes no difference.
-func absent(param Param, signature Signature, given []*Arg) *Expr {
-	if len(param.Words) == 0 {
-		return &Expr{Op: OpNone}
+// fillsIn reports whether it makes a difference that the script language gives a value to a parameter that is left out, and the JSON stream
+// none. How to take a slot that has passed says nothing where no slot is given.
+func (s Signature) fillsIn(param Param, given func(i int) bool) bool {
+	if param.Absent == "" || len(param.Words) == 0 {
+		return param.Absent != ""
 	}
-	for i, p := range signature.Params { // how to take a slot that has passed says nothing without a slot
-		if p.Unit == "slot" && given[i] != nil {
-			return &Expr{Op: OpName, Text: param.Default}
+	for i, p := range s.Params {
+		if p.Unit == "slot" && given(i) {
+			return true
 		}
 	}
-	return nil
+	return false
 }
 
 // otherEnd returns the index of the parameter that is the other end of a parameter's range, or -1.
@@ -259,28 +260,18 @@ func (w *treeWriter) argument(step *Step, arg Arg, param Param) *Expr {
 
 func (w *treeWriter) ref(step *Step, ref *Ref) *Expr {
 	if ref.File != "" {
-		if !isName(ref.Name) {
+		if !isWord(ref.Name) {
 			w.refuse(ref.NameSpan, step.Number, "no action has such an output", "the script language cannot spell the output %q", ref.Name)
 		}
 		run := &Expr{Op: OpName, Text: w.files[ref.File]}
 		return &Expr{Op: OpMember, X: &Expr{Op: OpMember, X: run, Text: fmt.Sprint("step", ref.Step)}, Text: ref.Name}
 	}
 	name := &Expr{Op: OpName, Text: w.names[ref.Step]}
-	target := w.script.Steps()[ref.Step]
+	target := w.steps[ref.Step]
 	if ref.Name == w.signatures[target.Action].Main {
 		return name
 	}
 	return &Expr{Op: OpMember, X: name, Text: kebab(ref.Name)}
-}
-
-// isName reports whether a text is a name of the script language.
-func isName(text string) bool {
-	for part := range strings.SplitSeq(text, "-") {
-		if part == "" || strings.Trim(part, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_") != "" {
-			return false
-		}
-	}
-	return text != "" && (text[0] < '0' || text[0] > '9')
 }
 
 // value spells a literal as the parameter's.
@@ -307,9 +298,6 @@ func (w *treeWriter) value(step *Step, v Value, param Param) *Expr {
 	case Object:
 		object := &Expr{Op: OpObject}
 		for _, f := range v.Fields {
-			if !isName(f.Key) {
-				w.refuse(f.KeySpan, step.Number, "", "the script language cannot spell the key %q", f.Key)
-			}
 			object.Arguments = append(object.Arguments, Argument{Name: &Name{Text: f.Key}, Value: w.value(step, f.Value, Param{Kind: Any})})
 		}
 		return object

@@ -17,15 +17,18 @@ import (
 func checkCommand(_ context.Context, p program, args []string) (int, error) {
 	set := p.flags("check")
 	format := set.String("format", "text", "how to show findings: text, json or github")
+	var given settings
+	set.Func("set", "a parameter of the script, as `NAME=VALUE`; may be repeated", given.add)
 	files, err := p.parse(set, args)
 	if err != nil {
 		return orchestrator.CodeUsage, err
 	}
+	reading := p.reading(given, nil) // what the environment holds where it is checked says nothing about where it will run
 	if err := validFormat(*format, dsl.AsText, dsl.AsJSON, dsl.AsGitHub); err != nil {
 		return orchestrator.CodeUsage, err
 	}
 	if len(files) == 0 {
-		script, found, err := p.readStdin()
+		script, found, err := p.readStdin(reading)
 		if err != nil {
 			return orchestrator.CodeUsage, err
 		}
@@ -34,7 +37,7 @@ func checkCommand(_ context.Context, p program, args []string) (int, error) {
 	code := orchestrator.CodeOK
 	var unread []error // one file that cannot be read does not keep the others from being checked
 	for _, name := range files {
-		script, found, err := readScriptFile(name)
+		script, found, err := readScriptFile(name, reading)
 		if err != nil {
 			unread = append(unread, err)
 			continue
@@ -51,19 +54,19 @@ func checkCommand(_ context.Context, p program, args []string) (int, error) {
 	return code, nil
 }
 
-func readScriptFile(name string) (_ *dsl.Script, _ dsl.Findings, err error) {
+func readScriptFile(name string, reading dsl.LowerOptions) (_ *dsl.Script, _ dsl.Findings, err error) {
 	file, err := os.Open(name) //nolint:gosec // the caller's own argument
 	if err != nil {
 		return nil, nil, fmt.Errorf("the script cannot be read: %w", err)
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
-	return readScript(name, file)
+	return dsl.Read(name, file, reading) //nolint:wrapcheck // says it all
 }
 
 // check shows what is wrong with a script. Findings are the command's result: they go to standard output.
 func (p program) check(script *dsl.Script, found dsl.Findings, format dsl.Format) (int, error) {
 	if script != nil {
-		_, found = orchestrator.Compile(script, orchestrator.CompileOptions{})
+		_, found = orchestrator.Compile(script, orchestrator.CompileOptions{Found: found})
 	}
 	if err := found.Write(p.stdout, format); err != nil {
 		return orchestrator.CodeStep, err //nolint:wrapcheck // says it all
@@ -74,22 +77,17 @@ func (p program) check(script *dsl.Script, found dsl.Findings, format dsl.Format
 	return orchestrator.CodeOK, nil
 }
 
-// readStdin reads the script from standard input. Who sits at the terminal that this is must be told: nothing else happens until it ends.
-func (p program) readStdin() (*dsl.Script, dsl.Findings, error) {
+// readStdin reads the script from standard input.
+func (p program) readStdin(reading dsl.LowerOptions) (*dsl.Script, dsl.Findings, error) {
+	return dsl.Read("stdin", p.input(), reading) //nolint:wrapcheck // says it all
+}
+
+// input is standard input. Who sits at the terminal that it is must be told: nothing else happens until it ends.
+func (p program) input() io.Reader {
 	if file, ok := p.stdin.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
 		_, _ = fmt.Fprintln(p.stderr, "reading the script from the terminal, Ctrl-D ends it; from a file it comes with < a.script")
 	}
-	return readScript("stdin", p.stdin)
-}
-
-// readScript reads a script. What is wrong with its text is a finding, and then there is no script.
-func readScript(name string, from io.Reader) (*dsl.Script, dsl.Findings, error) {
-	script, err := dsl.ReadJSON(name, from)
-	var f dsl.Finding
-	if errors.As(err, &f) {
-		return nil, dsl.Findings{f}, nil
-	}
-	return script, nil, err //nolint:wrapcheck // says it all
+	return p.stdin
 }
 
 func validFormat(given string, known ...dsl.Format) error {
@@ -107,6 +105,8 @@ func planCommand(_ context.Context, p program, args []string) (int, error) {
 	set := p.flags("plan")
 	nodes := set.Int("nodes", 0, "how many `nodes` there are where the script does not say (default 10)")
 	format := set.String("format", "text", "how to show the plan: text or json")
+	var given settings
+	set.Func("set", "a parameter of the script, as `NAME=VALUE`; may be repeated", given.add)
 	positional, err := p.parse(set, args)
 	if err != nil {
 		return orchestrator.CodeUsage, err
@@ -130,7 +130,7 @@ func planCommand(_ context.Context, p program, args []string) (int, error) {
 	for _, w := range config.Warnings {
 		_, _ = fmt.Fprintln(p.stderr, "warning:", w)
 	}
-	plan, code, err := p.compile(orchestrator.CompileOptions{Config: &config, Nodes: *nodes}, dsl.AsText)
+	plan, code, err := p.compile(orchestrator.CompileOptions{Config: &config, Nodes: *nodes}, p.reading(given, nil), dsl.AsText)
 	if plan == nil {
 		return code, err
 	}
@@ -151,12 +151,13 @@ func planCommand(_ context.Context, p program, args []string) (int, error) {
 
 // compile reads the script from standard input and makes a plan of it. Findings go to standard error; without a plan, code is the exit
 // code.
-func (p program) compile(options orchestrator.CompileOptions, format dsl.Format) (plan *orchestrator.Plan, code int, err error) {
-	script, found, err := p.readStdin()
+func (p program) compile(options orchestrator.CompileOptions, reading dsl.LowerOptions, format dsl.Format) (plan *orchestrator.Plan, code int, err error) {
+	script, found, err := p.readStdin(reading)
 	if err != nil {
 		return nil, orchestrator.CodeUsage, err
 	}
 	if script != nil {
+		options.Found = found
 		plan, found = orchestrator.Compile(script, options)
 	}
 	if err := found.Write(p.stderr, format); err != nil {

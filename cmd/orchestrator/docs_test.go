@@ -64,7 +64,7 @@ func TestPublishedScripts(t *testing.T) {
 func wrongWith(name string, text []byte) string {
 	var shown bytes.Buffer
 	p := program{stdout: &shown, stderr: os.Stderr}
-	script, found, err := readScript(name, bytes.NewReader(text))
+	script, found, err := dsl.Read(name, bytes.NewReader(text), p.reading(nil, nil))
 	if err != nil {
 		return err.Error()
 	}

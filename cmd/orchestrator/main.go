@@ -54,7 +54,7 @@ func commands() []command {
 	return []command{
 		{"run", "[flags] config.json < a.script", "run a script; also without the word run", runCommand},
 		{"check", "[-format text|json|github] [FILE…]", "report everything wrong with scripts; sends nothing", checkCommand},
-		{"plan", "[-nodes N] [-format text|json] config.json < a.script", "say what a run would do and cost; sends nothing", planCommand},
+		{"plan", "[-nodes N] [-set NAME=VALUE] [-format text|json] config.json < a.script", "say what a run would do and cost; sends nothing", planCommand},
 		{"explain", "[ACTION]", "list the actions, or explain one", explainCommand},
 		{"stop", "run.out config.json", "undo what a recorded run may have left behind", stopCommand},
 		{"resume", "[flags] run.out config.json < a.script", "continue a run that was cut short", resumeCommand},
@@ -150,8 +150,8 @@ func (p program) help(w io.Writer) {
 		_, _ = fmt.Fprintf(w, "  %-8s %s\n           %s\n", c.name, c.summary, c.line())
 	}
 	_, _ = fmt.Fprint(w, `
-Exit codes: 0 everything ran; 1 usage or configuration; 2 the script is wrong, nothing was sent; 3 a step failed;
-5 clean-up incomplete, something may still be running; 130 and 143 interrupted and terminated, and cleaned up;
+Exit codes: 0 everything ran and held; 1 usage or configuration; 2 the script is wrong, nothing was sent; 3 a step failed;
+4 an expect, watch or limit failed; 6 inconclusive: the evidence is missing; 5 clean-up incomplete, something may still be running; 130 and 143 interrupted and terminated, and cleaned up;
 128+n a second signal; 70 an error inside the program.
 `)
 }

@@ -41,6 +41,7 @@ type runFlags struct {
 	quiet      bool
 	noProgress bool
 	seed       string
+	set        settings
 }
 
 func (f *runFlags) define(set *flag.FlagSet) {
@@ -49,6 +50,7 @@ func (f *runFlags) define(set *flag.FlagSet) {
 	set.StringVar(&f.record, "record", "", "write the record to this `file` (default run-TIME.record beside the log file)")
 	set.BoolVar(&f.concurrent, "concurrent", false, "run although another run on this network is under way on this machine")
 	set.BoolVar(&f.quiet, "quiet", false, "log warnings and errors only")
+	set.Func("set", "a parameter of the script, as `NAME=VALUE`; may be repeated", f.set.add)
 	set.BoolVar(&f.noProgress, "no-progress", false, "no progress line on a terminal")
 }
 
@@ -103,6 +105,9 @@ func (p program) start(ctx context.Context, f runFlags, configPath, recordedPath
 	if err := validFormat(f.format, dsl.AsText, dsl.AsJSON, dsl.AsGitHub); err != nil {
 		return orchestrator.CodeUsage, err
 	}
+	if f.stream && len(f.set) > 0 {
+		return orchestrator.CodeUsage, usagef("-set is for the script language, and -stream reads a JSON step stream")
+	}
 	seed, err := parseSeed(f.seed)
 	if err != nil {
 		return orchestrator.CodeUsage, err
@@ -113,8 +118,11 @@ func (p program) start(ctx context.Context, f runFlags, configPath, recordedPath
 	}
 	var plan *orchestrator.Plan
 	if !f.stream {
-		if plan, code, err = p.compile(orchestrator.CompileOptions{Config: &config}, dsl.Format(f.format)); plan == nil {
+		if plan, code, err = p.compile(orchestrator.CompileOptions{Config: &config}, p.reading(f.set, p.getenv), dsl.Format(f.format)); plan == nil {
 			return code, err
+		}
+		if stated, ok := plan.Seed(); ok && f.seed == "" {
+			seed = stated
 		}
 	}
 	s, err := p.open(ctx, config, f, configPath) // the lock first: what is read then is what the other run left
@@ -151,6 +159,11 @@ func (p program) start(ctx context.Context, f runFlags, configPath, recordedPath
 	if plainFile(path) {
 		if err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 			s.log.Warn("stop and resume cannot see that this run is alive", zap.String("file", path), zap.Error(err))
+		}
+	}
+	if plan != nil {
+		for _, secret := range plan.Secrets() {
+			s.recordMask.Add(secret)
 		}
 	}
 	writer := record.NewWriter(p.stdout, file, s.recordMask.Text, p.afterLine)

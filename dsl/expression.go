@@ -1,0 +1,627 @@
+package dsl
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+
+	"github.com/alecthomas/participle/v2"
+	"github.com/alecthomas/participle/v2/lexer"
+)
+
+// What is read without tags: names, steps, modifiers and expressions, the latter by precedence climbing. A mistake is returned as a [Finding]
+// without its source.
+
+// How tightly operators bind, from loosest.
+const (
+	levelOr = iota + 1
+	levelAnd
+	levelNot
+	levelCompare
+	levelSum
+	levelProduct
+	levelMinus
+	levelRange
+	levelElse
+	levelMember
+)
+
+type (
+	name      Name
+	action    Call
+	bound     Bound
+	value     struct{ *Expr }
+	quotation struct{ *Expr } // a string
+	figure    struct{ *Expr } // a number
+	modifiers struct {
+		retry         *Retrying
+		within, after *Expr
+	}
+)
+
+// Parse implements [participle.Parseable].
+func (n *name) Parse(lex *lexer.PeekingLexer) error {
+	t := lex.Peek()
+	switch {
+	case t.Type == nameToken:
+		*n = name(nameAt(lex.Next()))
+		return nil
+	case t.Type == keywordToken:
+		return reserved(t)
+	default:
+		return misplaced(t, "a name", "")
+	}
+}
+
+// Parse implements [participle.Parseable].
+func (q *quotation) Parse(lex *lexer.PeekingLexer) error {
+	if t := lex.Peek(); t.Type != stringToken {
+		return misplaced(t, "a string in double quotes", "")
+	}
+	q.Expr = stringExpr(lex.Next())
+	return nil
+}
+
+// Parse implements [participle.Parseable].
+func (f *figure) Parse(lex *lexer.PeekingLexer) error {
+	if t := lex.Peek(); t.Type != numberToken {
+		return misplaced(t, "a number", "")
+	}
+	f.Expr = numberExpr(lex)
+	return nil
+}
+
+// Parse implements [participle.Parseable].
+func (v *value) Parse(lex *lexer.PeekingLexer) error {
+	e, err := expression(lex, levelOr)
+	v.Expr = e.Expr
+	return err
+}
+
+// Parse implements [participle.Parseable].
+func (b *bound) Parse(lex *lexer.PeekingLexer) error {
+	const hint = "it is written: limit rate <= 2 tps, spend <= 20_000 mina, stopped <= 35%"
+	t := *lex.Peek()
+	if t.Type != nameToken {
+		return misplaced(&t, "rate, spend or stopped", hint)
+	}
+	b.Of = nameAt(lex.Next())
+	op := lex.Peek()
+	if _, level := infix(op); level != levelCompare {
+		return misplaced(op, `"<="`, hint)
+	}
+	b.Op = lex.Next().Value
+	most, err := expression(lex, levelSum)
+	if err != nil {
+		return err
+	}
+	b.Value = most.Expr
+	b.Span = Span{t.Pos.Offset, behind(lex)}
+	return nil
+}
+
+// Parse implements [participle.Parseable]. It reads an action with its arguments and modifiers.
+func (c *action) Parse(lex *lexer.PeekingLexer) error {
+	first, next := lex.Peek(), second(lex)
+	if first.Type != nameToken || next.Value != "=" && (next.Value != "(" || elsewhere(first.Value) != "") {
+		return participle.NextMatch
+	}
+	start := first.Pos.Offset
+	if next.Value == "=" {
+		name := nameAt(lex.Next())
+		c.Name = &name
+		lex.Next()
+	}
+	word := lex.Peek()
+	switch {
+	case word.Type == keywordToken && second(lex).Value == "(":
+		return reserved(word)
+	case word.Type != nameToken || second(lex).Value != "(":
+		hint := "a step is written: name = action(…)"
+		if c.Name != nil && startsValue(word) {
+			hint += fmt.Sprintf("; a value gets its name with: let %s = …", c.Name.Text)
+		}
+		return misplaced(word, "an action with its ( )", hint)
+	}
+	c.Action = nameAt(lex.Next())
+	var err error
+	if c.Arguments, _, err = arguments(lex); err != nil {
+		return err
+	}
+	var m modifiers
+	if err := m.Parse(lex); err != nil {
+		return err
+	}
+	c.Retry, c.Within, c.After = m.retry, m.within, m.after
+	c.Span = Span{start, behind(lex)}
+	return nil
+}
+
+// Parse implements [participle.Parseable]. It reads what may stand behind an action or a condition, which may be nothing.
+func (m *modifiers) Parse(lex *lexer.PeekingLexer) error {
+	for {
+		t := *lex.Peek()
+		var field **Expr
+		given := false
+		switch {
+		case t.Type != keywordToken:
+			return nil
+		case t.Value == "retry":
+			given = m.retry != nil
+		case t.Value == "within" && !startsDeadline(lex):
+			field = &m.within
+		case t.Value == "after":
+			field = &m.after
+		default:
+			return nil
+		}
+		if given || field != nil && *field != nil {
+			return finding(nil, spanOf(&t), -1, "keep one of them", "%s is given twice", t.Value)
+		}
+		lex.Next()
+		e, err := expression(lex, levelOr)
+		if err != nil {
+			return err
+		}
+		if field != nil {
+			*field = e.Expr
+			continue
+		}
+		m.retry = &Retrying{Attempts: e.Expr}
+		if every := lex.Peek(); every.Value != "every" {
+			return misplaced(every, `"every"`, cmp.Or(near(every, "every"), "it is written: retry 5 every 2m"))
+		}
+		lex.Next()
+		if e, err = expression(lex, levelOr); err != nil {
+			return err
+		}
+		m.retry.Every = e.Expr
+		m.retry.Span = Span{t.Pos.Offset, behind(lex)}
+	}
+}
+
+// startsDeadline tells the statement within 30m { … } from the modifier of the statement before it. It is the statement when its brace stands
+// on the same line, or when it begins a line.
+func startsDeadline(lex *lexer.PeekingLexer) bool {
+	here := lex.MakeCheckpoint()
+	defer lex.LoadCheckpoint(here)
+	starts := onNewLine(lex)
+	lex.Next()
+	if _, err := expression(lex, levelOr); err != nil {
+		return false
+	}
+	return lex.Peek().Value == "{" && (starts || !onNewLine(lex))
+}
+
+// tall is an expression with its height: one more than that of the highest expression in it.
+type tall struct {
+	*Expr
+	height int
+}
+
+// on puts an expression on top of others. What is nested too deep is refused, as everything that walks a tree calls itself for each level.
+func on(e *Expr, below ...tall) (tall, error) {
+	height := 0
+	for _, b := range below {
+		height = max(height, b.height)
+	}
+	if height++; height > MaxLevels {
+		return tall{}, finding(nil, Span{e.Start, e.Start + 1}, -1, "give parts of it names with let", "an expression is nested above %d levels", MaxLevels)
+	}
+	return tall{e, height}, nil
+}
+
+// expression reads an expression of operators that bind that tightly or more.
+func expression(lex *lexer.PeekingLexer, least int) (tall, error) {
+	left, err := operand(lex, least)
+	for err == nil {
+		op, level := infix(lex.Peek())
+		if level < least {
+			return left, nil
+		}
+		if op == OpElse {
+			left, err = alternatives(lex, left)
+			continue
+		}
+		lex.Next()
+		var right tall
+		if right, err = expression(lex, level+1); err != nil {
+			break
+		}
+		e := &Expr{Span: Span{left.Start, right.End}, Op: op, X: left.Expr, Y: right.Expr}
+		if op == OpRange && left.Op == OpNumber && left.Unit == NoUnit && right.Op == OpNumber && right.UnitSpan.End == right.End {
+			e.Unit, e.UnitSpan = right.Unit, right.UnitSpan // it counts for both
+			right.Unit, right.UnitSpan, right.End = NoUnit, Span{}, right.Start+len(right.Text)
+		}
+		if left, err = on(e, left, right); err != nil {
+			break
+		}
+		if next, again := infix(lex.Peek()); again == level && (level == levelCompare || level == levelRange) {
+			hint := "join two of them: a < b and b < c"
+			if level == levelRange {
+				hint = "a range has two ends: 1..2"
+			}
+			return tall{}, finding(nil, spanOf(lex.Peek()), -1, hint, "%s stands behind a whole %s", next, map[int]string{levelCompare: "comparison", levelRange: "range"}[level])
+		}
+	}
+	return tall{}, err
+}
+
+// infix returns the operator that stands between two operands, and how tightly it binds; level 0 for anything else.
+func infix(t *lexer.Token) (op Op, level int) {
+	if t.Type != signToken && t.Type != keywordToken {
+		return "", 0
+	}
+	return binary(Op(t.Value))
+}
+
+func binary(op Op) (Op, int) {
+	switch op {
+	case OpOr:
+		return op, levelOr
+	case OpAnd:
+		return op, levelAnd
+	case OpLess, OpAtMost, OpMore, OpLeast, OpEqual, OpOther:
+		return op, levelCompare
+	case OpAdd, OpSub:
+		return op, levelSum
+	case OpMul, OpDiv:
+		return op, levelProduct
+	case OpRange:
+		return op, levelRange
+	case OpElse:
+		return op, levelElse
+	default:
+		return "", 0
+	}
+}
+
+// alternatives reads on in x ?? y ?? z, which is x ?? (y ?? z).
+func alternatives(lex *lexer.PeekingLexer, first tall) (tall, error) {
+	all := []tall{first}
+	for lex.Peek().Value == string(OpElse) {
+		lex.Next()
+		next, err := operand(lex, levelMember)
+		if err != nil {
+			return tall{}, err
+		}
+		all = append(all, next)
+	}
+	last := all[len(all)-1]
+	for _, x := range slices.Backward(all[:len(all)-1]) {
+		var err error
+		if last, err = on(&Expr{Span: Span{x.Start, last.End}, Op: OpElse, X: x.Expr, Y: last.Expr}, x, last); err != nil {
+			return tall{}, err
+		}
+	}
+	return last, nil
+}
+
+// operand reads an operand with the signs before it. An operand of - may itself have signs before it, and all of these bind as tightly.
+func operand(lex *lexer.PeekingLexer, least int) (tall, error) {
+	level := levelMinus
+	if lex.Peek().Value == "not" {
+		level = levelNot
+	}
+	var signs []lexer.Token
+	for t := lex.Peek(); t.Value == "not" || t.Value == "-" && level == levelMinus; t = lex.Peek() {
+		signs = append(signs, *lex.Next())
+	}
+	if signs == nil {
+		return member(lex)
+	}
+	x, err := expression(lex, max(least, level))
+	for _, sign := range slices.Backward(signs) {
+		if err != nil {
+			return tall{}, err
+		}
+		op := OpNot
+		if sign.Value == "-" {
+			op = OpMinus
+		}
+		x, err = on(&Expr{Span: Span{sign.Pos.Offset, x.End}, Op: op, X: x.Expr}, x)
+	}
+	return x, err
+}
+
+// member reads an operand without signs.
+func member(lex *lexer.PeekingLexer) (tall, error) {
+	x, err := primary(lex)
+	for err == nil && lex.Peek().Value == "." {
+		lex.Next()
+		t := lex.Peek()
+		if t.Type != nameToken && t.Type != keywordToken {
+			return tall{}, misplaced(t, "a name", "behind a point stands the name of an output: zk.receipt")
+		}
+		lex.Next()
+		x, err = on(&Expr{Span: Span{x.Start, endOf(t)}, Op: OpMember, Text: t.Value, X: x.Expr}, x)
+	}
+	return x, err
+}
+
+func primary(lex *lexer.PeekingLexer) (tall, error) {
+	t := lex.Peek()
+	switch t.Type {
+	case numberToken:
+		return tall{numberExpr(lex), 1}, nil
+	case stringToken:
+		return tall{stringExpr(lex.Next()), 1}, nil
+	case nameToken:
+		switch {
+		case second(lex).Value == "(":
+			lex.Next()
+			args, highest, err := arguments(lex)
+			if err != nil {
+				return tall{}, err
+			}
+			return on(&Expr{Span: Span{t.Pos.Offset, behind(lex)}, Op: OpCall, Text: t.Value, Arguments: args}, highest)
+		case isNull(t.Value):
+			return tall{}, misplaced(t, "a value", "nothing is written none")
+		}
+		lex.Next()
+		return tall{&Expr{Span: spanOf(t), Op: OpName, Text: t.Value}, 1}, nil
+	case keywordToken:
+		switch op := Op(t.Value); op {
+		case OpNone, OpTrue, OpFalse:
+			lex.Next()
+			return tall{&Expr{Span: spanOf(t), Op: op}, 1}, nil
+		}
+		if s := second(lex).Value; s == "(" || s == "." {
+			return tall{}, reserved(t)
+		}
+		return tall{}, misplaced(t, "a value", fmt.Sprintf("%s is a word of the language and no name", t.Value))
+	}
+	switch t.Value {
+	case "(":
+		lex.Next()
+		x, err := expression(lex, levelOr)
+		if err != nil {
+			return tall{}, err
+		}
+		if end := lex.Peek(); end.Value != ")" {
+			return tall{}, cmp.Or(unclosed(lex, t, ")"), misplaced(end, `")"`, ""))
+		}
+		lex.Next()
+		x.Span = Span{t.Pos.Offset, behind(lex)}
+		return x, nil
+	case "[":
+		var items []*Expr
+		var highest tall
+		err := sequence(lex, "]", func() error {
+			item, err := expression(lex, levelOr)
+			highest.height = max(highest.height, item.height)
+			items = append(items, item.Expr)
+			return err
+		})
+		if err != nil {
+			return tall{}, err
+		}
+		return on(&Expr{Span: Span{t.Pos.Offset, behind(lex)}, Op: OpList, Items: items}, highest)
+	case "{":
+		var fields []Argument
+		var highest tall
+		err := sequence(lex, "}", func() error {
+			field, height, err := key(lex)
+			highest.height = max(highest.height, height)
+			fields = append(fields, field)
+			return err
+		})
+		if err != nil {
+			return tall{}, err
+		}
+		return on(&Expr{Span: Span{t.Pos.Offset, behind(lex)}, Op: OpObject, Arguments: fields}, highest)
+	}
+	hint := ""
+	if t.Value == "=" {
+		hint = "to compare, write =="
+	}
+	return tall{}, misplaced(t, "a value", hint)
+}
+
+// isNull reports whether a word is what other languages call none.
+func isNull(word string) bool {
+	return slices.Contains([]string{"null", "nil", "None", "NULL", "Null", "undefined"}, word)
+}
+
+// arguments reads ( … ). The height is that of the highest.
+func arguments(lex *lexer.PeekingLexer) (args []Argument, highest tall, err error) {
+	err = sequence(lex, ")", func() error {
+		arg, height, err := argument(lex)
+		highest.height = max(highest.height, height)
+		args = append(args, arg)
+		return err
+	})
+	return args, highest, err
+}
+
+// argument reads one argument, with or without a name. Words of the language are names here.
+func argument(lex *lexer.PeekingLexer) (Argument, int, error) {
+	t := lex.Peek()
+	start := t.Pos.Offset
+	var a Argument
+	if t.Type == nameToken || t.Type == keywordToken {
+		switch next := second(lex); next.Value {
+		case ":":
+			name := nameAt(lex.Next())
+			a.Name = &name
+			lex.Next()
+		case "=":
+			return a, 0, misplaced(next, `":"`, fmt.Sprintf("write %s: …; to compare, write ==", t.Value))
+		}
+	}
+	v, err := expression(lex, levelOr)
+	a.Value = v.Expr
+	a.Span = Span{start, behind(lex)}
+	return a, v.height, err
+}
+
+// key reads one key of an object with its value.
+func key(lex *lexer.PeekingLexer) (Argument, int, error) {
+	t := *lex.Peek()
+	var a Argument
+	switch t.Type {
+	case nameToken, keywordToken:
+		name := nameAt(&t)
+		a.Name = &name
+	case stringToken:
+		s := stringExpr(&t)
+		if s.Parts != nil {
+			return a, 0, finding(nil, s.Span, -1, "keys are plain text", "a key of an object has a name in it")
+		}
+		a.Name = &Name{s.Span, s.Text}
+	default:
+		return a, 0, misplaced(&t, "a key", "an object is written: {a: 1, b: 2}")
+	}
+	lex.Next()
+	if next := lex.Peek(); next.Value != ":" {
+		return a, 0, misplaced(next, `":"`, "an object is written: {a: 1, b: 2}")
+	}
+	lex.Next()
+	v, err := expression(lex, levelOr)
+	a.Value = v.Expr
+	a.Span = Span{t.Pos.Offset, behind(lex)}
+	return a, v.height, err
+}
+
+// sequence reads, from its opening to its closing bracket, items with commas between them; a last comma is allowed.
+func sequence(lex *lexer.PeekingLexer, closing string, item func() error) error {
+	open := lex.Next()
+	for {
+		switch t := lex.Peek(); {
+		case t.Value == closing:
+			lex.Next()
+			return nil
+		case t.EOF():
+			return unfinished(lex, open, closing)
+		}
+		if err := item(); err != nil {
+			return err
+		}
+		switch t := lex.Peek(); t.Value {
+		case ",":
+			lex.Next()
+		case closing:
+		default:
+			return unfinished(lex, open, closing)
+		}
+	}
+}
+
+// unfinished says what is wrong where a comma or a closing bracket should stand.
+func unfinished(lex *lexer.PeekingLexer, open *lexer.Token, closing string) error {
+	if err := unclosed(lex, open, closing); err != nil {
+		return err
+	}
+	t := lex.Peek()
+	wanted := "a comma or " + strconv.Quote(closing)
+	switch {
+	case t.Value == "=":
+		return misplaced(t, wanted, "to compare, write ==")
+	case t.Value == ":":
+		return misplaced(t, wanted, "before a colon stands a name, without quotes")
+	case startsValue(t):
+		return finding(nil, spanOf(t), -1, cmp.Or(near(t, "and", "or"), "put a comma between the two"), "no comma stands before %s", shown(t))
+	default:
+		return misplaced(t, wanted, "")
+	}
+}
+
+// unclosed says that a bracket has no end where what follows cannot stand in it.
+func unclosed(lex *lexer.PeekingLexer, open *lexer.Token, closing string) error {
+	if t := lex.Peek(); t.EOF() || t.Value == "}" || onNewLine(lex) && beginsStatement(lex) {
+		return finding(nil, spanOf(open), -1, fmt.Sprintf("put %s behind what belongs into it", closing), "this %s has no end", open.Value)
+	}
+	return nil
+}
+
+func numberExpr(lex *lexer.PeekingLexer) *Expr {
+	t := lex.Next()
+	e := &Expr{Span: spanOf(t), Op: OpNumber, Text: t.Value}
+	if u := lex.Peek(); u.Type == unitToken {
+		lex.Next()
+		e.Unit, e.UnitSpan, e.End = Unit(u.Value), spanOf(u), endOf(u)
+	}
+	return e
+}
+
+func stringExpr(t *lexer.Token) *Expr {
+	e := &Expr{Span: spanOf(t), Op: OpString}
+	e.Text, e.Parts, _ = unquote(t.Value) // the lexer reported what is wrong in it
+	for _, part := range e.Parts {
+		if part.Name != nil {
+			part.Name.Start += e.Start
+			part.Name.End += e.Start
+		}
+	}
+	return e
+}
+
+func nameAt(t *lexer.Token) Name { return Name{spanOf(t), t.Value} }
+
+func endOf(t *lexer.Token) int { return t.Pos.Offset + t.Pos.Column }
+
+func spanOf(t *lexer.Token) Span { return Span{t.Pos.Offset, endOf(t)} }
+
+// behind returns where the last token ends that was read.
+func behind(lex *lexer.PeekingLexer) int {
+	here := lex.RawCursor()
+	return endOf(&lex.Range(here-1, here)[0])
+}
+
+// onNewLine reports whether the next token begins a line.
+func onNewLine(lex *lexer.PeekingLexer) bool {
+	here := lex.RawCursor()
+	return here == 0 || lex.Range(here-1, here)[0].Pos.Line < lex.Peek().Pos.Line
+}
+
+// second returns the token behind the next one.
+func second(lex *lexer.PeekingLexer) *lexer.Token {
+	here := lex.MakeCheckpoint()
+	defer lex.LoadCheckpoint(here)
+	lex.Next()
+	return lex.Peek()
+}
+
+// startsValue reports whether a value may begin with a token.
+func startsValue(t *lexer.Token) bool {
+	switch t.Type {
+	case nameToken, numberToken, stringToken:
+		return true
+	}
+	return slices.Contains([]string{"(", "[", "{", "-", "not", "none", "true", "false"}, t.Value)
+}
+
+// misplaced says that something stands where something else should.
+func misplaced(t *lexer.Token, wanted, hint string) error {
+	if t.EOF() {
+		return finding(nil, spanOf(t), -1, hint, "the text ends where %s should stand", wanted)
+	}
+	return finding(nil, spanOf(t), -1, hint, "%s stands where %s should", shown(t), wanted)
+}
+
+// reserved says that a keyword stands where a name should.
+func reserved(t *lexer.Token) error {
+	return finding(nil, spanOf(t), -1, "take another name", "%s is a word of the language and cannot be a name", t.Value)
+}
+
+// shown is a token as messages show it.
+func shown(t *lexer.Token) string {
+	const most = 40
+	text := t.Value
+	if r := []rune(text); len(r) > most {
+		text = string(r[:most-1]) + "…"
+	}
+	if t.Type == stringToken {
+		return text
+	}
+	return strconv.Quote(text)
+}
+
+// near returns `did you mean "X"?` where a word is nearly one of those.
+func near(t *lexer.Token, words ...string) string {
+	if t.Type != nameToken {
+		return ""
+	}
+	return Suggest(t.Value, words)
+}

@@ -1,0 +1,131 @@
+package dsl
+
+import (
+	"github.com/alecthomas/participle/v2"
+	"github.com/alecthomas/participle/v2/lexer"
+)
+
+// The grammar of statements, as participle reads it: each form of a statement is a struct whose tags say what stands in it, one behind the
+// other. The parts that nearly every statement has (steps, names, expressions, blocks) are read by functions of ours: that is faster, and what
+// is wrong in them can be said in our words. [Grammar] shows all of it.
+
+// script is the whole text. Its statements are read one by one, so that an error in one does not hide those of the next.
+type script struct {
+	Statements []statement `parser:"@@*"`
+}
+
+// statement is one of the forms.
+type statement interface {
+	statement(at Span) Statement
+}
+
+type (
+	step struct {
+		Call *action `parser:"@@"`
+	}
+	experiment struct {
+		Name *quotation `parser:"'experiment' @@"`
+	}
+	seed struct {
+		Value *figure `parser:"'seed' @@"`
+	}
+	limits struct {
+		Bounds []bound `parser:"'limit' @@ ( ',' @@ )*"`
+	}
+	binding struct {
+		Param bool   `parser:"( @'param' | 'let' )"`
+		Name  *name  `parser:"@@ '='"`
+		Value *value `parser:"@@"`
+	}
+	use struct {
+		File *quotation `parser:"'use' @@ 'as'"`
+		As   *name      `parser:"@@"`
+	}
+	parallel struct {
+		Body body `parser:"'parallel' @@"`
+	}
+	repeat struct {
+		Count *value `parser:"'repeat' @@"`
+		As    *name  `parser:"( 'as' @@ )?"`
+		Body  body   `parser:"@@"`
+	}
+	deadline struct {
+		Within *value `parser:"'within' @@"`
+		Body   body   `parser:"@@"`
+	}
+	claim struct {
+		Watch     bool       `parser:"( @'watch' | 'expect' )"`
+		Condition *value     `parser:"@@"`
+		Modifiers *modifiers `parser:"@@"`
+	}
+	failure struct {
+		Body body `parser:"'on' 'failure' @@"`
+	}
+	finally struct {
+		Body body `parser:"'finally' @@"`
+	}
+	branch struct {
+		Body body `parser:"(?= '{' ) @@"`
+	}
+	search struct {
+		Name  *name  `parser:"'search' @@ 'from'"`
+		From  *value `parser:"@@ 'to'"`
+		To    *value `parser:"@@ 'until' 'within'"`
+		Until *value `parser:"@@"`
+		Body  body   `parser:"@@"`
+	}
+)
+
+// body is a block as it was read.
+type body interface{ block() *Block }
+
+func (b *Block) block() *Block { return b }
+
+func (s *step) statement(at Span) Statement       { return (*Call)(s.Call) }
+func (s *experiment) statement(at Span) Statement { return &Experiment{at, s.Name.Expr} }
+func (s *seed) statement(at Span) Statement       { return &Seed{at, s.Value.Expr} }
+
+func (s *limits) statement(at Span) Statement {
+	l := &Limits{Span: at}
+	for _, b := range s.Bounds {
+		l.Bounds = append(l.Bounds, Bound(b))
+	}
+	return l
+}
+
+func (s *binding) statement(at Span) Statement {
+	return &Binding{at, s.Param, Name(*s.Name), s.Value.Expr}
+}
+func (s *use) statement(at Span) Statement      { return &Use{at, s.File.Expr, Name(*s.As)} }
+func (s *parallel) statement(at Span) Statement { return &Parallel{at, s.Body.block()} }
+func (s *repeat) statement(at Span) Statement {
+	return &Repeat{at, s.Count.Expr, (*Name)(s.As), s.Body.block()}
+}
+
+func (s *deadline) statement(at Span) Statement {
+	return &Deadline{at, s.Within.Expr, s.Body.block()}
+}
+
+func (s *claim) statement(at Span) Statement {
+	return &Claim{at, s.Watch, s.Condition.Expr, s.Modifiers.within, s.Modifiers.after}
+}
+
+func (s *failure) statement(at Span) Statement { return &Closing{at, false, s.Body.block()} }
+func (s *finally) statement(at Span) Statement { return &Closing{at, true, s.Body.block()} }
+func (s *branch) statement(Span) Statement     { return s.Body.block() }
+
+func (s *search) statement(at Span) Statement {
+	return &Search{at, Name(*s.Name), s.From.Expr, s.To.Expr, s.Until.Expr, s.Body.block()}
+}
+
+// newGrammar returns the grammar of a script, or of one statement. The function reads a { … }; a grammar is built for each script because that
+// function belongs to one, which takes as long as reading some hundred statements.
+func newGrammar[G any](block func(*lexer.PeekingLexer) (body, error)) *participle.Parser[G] {
+	return participle.MustBuild[G](
+		participle.Lexer(language{}),
+		participle.UseLookahead(0), // the first word of a statement decides what it is
+		participle.ParseTypeWith(block),
+		participle.Union[statement](&step{}, // first, as most statements are one
+			&experiment{}, &seed{}, &limits{}, &binding{}, &use{}, &parallel{}, &repeat{}, &deadline{}, &claim{}, &failure{}, &finally{}, &branch{}, &search{}),
+	)
+}

@@ -1,0 +1,668 @@
+package dsl
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"math"
+	"math/big"
+	"slices"
+	"strings"
+	"time"
+)
+
+// LowerOptions say what is known beside a script of the script language.
+type LowerOptions struct {
+	Signatures []Signature // of the actions that exist
+	Metrics    []Metric    // that conditions may ask for
+	Settings   []Setting   // of the script's parameters
+	// Env looks an environment variable up. Nil: nothing is known of any, and none that is not set is reported.
+	Env func(name string) (value string, set bool)
+}
+
+// Setting gives a param of a script another value than the script does.
+type Setting struct{ Name, Value string }
+
+// The bounds of what a script may come to.
+const (
+	maxUnrolled = 100_000    // statements, of repeats with all their rounds
+	maxWork     = 10_000_000 // expressions of repeats in all rounds, elements of lists in all steps
+	maxAttempts = 1000
+	maxStretch  = math.MaxInt64 / int64(time.Second) // in seconds
+)
+
+// Lower checks a script, works out what is constant in it, and makes the steps of it that the JSON stream would have. All findings come
+// together, sorted. The script is returned also when there are errors among them, for what else may be wrong with it to be found; what is
+// wrong stands in it as an argument whose value is not known.
+func (t *Tree) Lower(o LowerOptions) (*Script, Findings) {
+	l := &lowering{
+		tree: t, source: t.Source, options: o, current: -1,
+		script:  &Script{Source: t.Source, Language: true},
+		checker: NewChecker(o.Signatures), actions: make(map[string]*callable, len(o.Signatures)), metrics: make(map[string]Metric, len(o.Metrics)),
+		names: map[string]*named{}, ids: map[string]Span{}, missing: map[string]bool{}, unset: map[string]bool{}, secrets: map[string]bool{},
+		first: map[string]Span{},
+	}
+	for _, s := range o.Signatures {
+		l.actions[s.Action] = newCallable(s)
+	}
+	for _, m := range o.Metrics {
+		l.metrics[m.Name] = m
+	}
+	l.settings()
+	for _, s := range t.Statements {
+		l.top(s)
+	}
+	slices.Sort(l.script.Settings)
+	return l.script, append(l.foundInSettings.Sort(), l.found.Sort()...)
+}
+
+// lowering is the work on one script.
+type lowering struct {
+	tree    *Tree
+	source  *Source
+	options LowerOptions
+	script  *Script
+	checker *Checker
+	actions map[string]*callable
+	metrics map[string]Metric
+
+	found           Findings
+	foundInSettings Findings
+	silent          bool // the script is too large, and no more of it is looked at
+
+	steps, items int // so far
+	current      int // number of the step whose arguments are worked out; -1 elsewhere
+	judging      bool
+	overridden   bool   // the value of a param that the caller gives another
+	wanted       *Param // for which a name stands
+	binding      Span   // of the name that the current statement makes
+
+	names      map[string]*named
+	made       []string        // names, in order
+	ids        map[string]Span // of steps
+	missing    map[string]bool // names that were reported
+	everywhere map[string][]made
+	outputs    map[string]string // names of outputs, by what the script language calls them
+
+	experiment term            // its name; class wrong before it is known
+	first      map[string]Span // of the statements that there is one of
+	closed     bool            // on failure or finally came
+	late       bool            // a statement behind these was reported
+
+	rounds   []int          // of the repeats that are unrolled
+	round    int            // all of them in one number
+	serial   int            // of the round, among all
+	seen     map[Span]int   // what was reported in which round
+	cached   map[*Expr]kept // arguments that are the same in each round
+	unrolled int
+	work     int
+	outer    Span // the outermost repeat
+	pool     bool // the statement before was snark-pool, which has a block
+
+	given []bool            // parameters of the current call
+	lists map[listKey]Value // that were made
+
+	unset   map[string]bool
+	secrets map[string]bool
+	values  map[string]string // that the caller gives to params
+}
+
+// report adds an error.
+func (l *lowering) report(span Span, hint, format string, args ...any) {
+	l.add(finding(l.source, span, -1, hint, format, args...))
+}
+
+func (l *lowering) warn(span Span, hint, format string, args ...any) {
+	f := finding(l.source, span, -1, hint, format, args...)
+	f.Severity = Warning
+	l.add(f)
+}
+
+// add adds a finding. What is wrong in several rounds of a repeat is told once.
+func (l *lowering) add(f Finding) {
+	if l.silent {
+		return
+	}
+	if f.Source != l.tree.Source {
+		l.foundInSettings = append(l.foundInSettings, f)
+		return
+	}
+	if len(l.rounds) > 0 {
+		if round, ok := l.seen[f.Span]; ok && round != l.serial {
+			return
+		}
+		l.seen[f.Span] = l.serial
+		if slices.Max(l.rounds) > 0 {
+			f.Message += " (in round " + l.roundText() + ")"
+		}
+	}
+	l.found = append(l.found, f)
+}
+
+func (l *lowering) roundText() string {
+	if len(l.rounds) == 1 {
+		return fmt.Sprint(l.rounds[0])
+	}
+	return l.roundID()
+}
+
+// roundID is what stands behind a step's name in its id: [round].
+func (l *lowering) roundID() string {
+	var id strings.Builder
+	for _, round := range l.rounds {
+		fmt.Fprintf(&id, "[%d]", round)
+	}
+	return id.String()
+}
+
+// spend counts work that a short script can ask for much of. It is false once it is too much.
+func (l *lowering) spend(span Span, n int) bool {
+	l.work += n
+	if l.work > maxWork {
+		l.report(span, "fewer rounds, or shorter lists", "with all rounds and lists the script comes to too much here")
+		l.silent = true
+	}
+	return !l.silent
+}
+
+// top lowers a statement of the script itself.
+func (l *lowering) top(s Statement) {
+	if closing, ok := s.(*Closing); ok {
+		l.closing(closing)
+		return
+	}
+	if l.closed && !l.late {
+		l.late = true
+		l.report(head(s), "move it above them", "on failure and finally stand at the end of a script, and this stands behind them")
+	}
+	switch s := s.(type) {
+	case *Experiment:
+		if l.once("experiment", s.Span) {
+			l.named(s)
+		}
+	case *Seed:
+		if l.once("seed", s.Span) {
+			l.seed(s)
+		}
+	case *Limits:
+		for _, bound := range s.Bounds {
+			l.limit(bound)
+		}
+	case *Use:
+		l.use(s)
+	case *Binding:
+		l.constant(s)
+	default:
+		l.script.Items = l.statement(s, l.script.Items)
+	}
+}
+
+// head is the beginning of a statement, as far as a mark under it helps.
+func head(s Statement) Span {
+	switch s := s.(type) {
+	case *Call:
+		return s.Action.Span
+	case *Binding:
+		return s.Name.Span
+	default:
+		span := s.Place()
+		return Span{span.Start, min(span.End, span.Start+len(keyword(s)))}
+	}
+}
+
+// keyword is the word that a statement begins with.
+func keyword(s Statement) string {
+	switch s := s.(type) {
+	case *Experiment:
+		return "experiment"
+	case *Seed:
+		return "seed"
+	case *Limits:
+		return "limit"
+	case *Use:
+		return "use"
+	case *Parallel:
+		return "parallel"
+	case *Repeat:
+		return "repeat"
+	case *Deadline:
+		return "within"
+	case *Search:
+		return "search"
+	case *Claim:
+		if s.Watch {
+			return "watch"
+		}
+		return "expect"
+	case *Closing:
+		if s.Finally {
+			return "finally"
+		}
+		return "on failure"
+	case *Binding:
+		if s.Param {
+			return "param"
+		}
+		return "let"
+	default:
+		return "{"
+	}
+}
+
+// once reports the second one of what a script has one of.
+func (l *lowering) once(what string, span Span) bool {
+	first, again := l.first[what]
+	if !again {
+		l.first[what] = span
+		return true
+	}
+	l.report(Span{span.Start, min(span.End, span.Start+len(what))}, "the first is in line "+l.line(first)+"; keep one of them", "%s is given twice", what)
+	return false
+}
+
+// named takes the experiment's name.
+func (l *lowering) named(s *Experiment) {
+	l.experiment = term{} // nothing more is said about it
+	name := l.eval(s.Name)
+	switch {
+	case name.class == classWrong:
+	case name.class != classText || name.live:
+		l.report(name.Span, `write experiment "name"`, "the experiment's name is a text, not %s", name.describe())
+	case name.text == "":
+		l.report(name.Span, "", "the experiment's name is empty")
+	case name.secret:
+		l.report(name.Span, "memos and outputs show it", "the experiment's name cannot come from env()")
+	default:
+		l.experiment, l.script.Experiment = name, name.text
+	}
+}
+
+// experimentName is the experiment's name, for those who need it at a place.
+func (l *lowering) experimentName(span Span) term {
+	_, begun := l.first["experiment"]
+	switch {
+	case l.experiment.class == classText || begun || l.missing["experiment"]: // or something is wrong with it
+		return l.experiment
+	}
+	l.missing["experiment"] = true
+	for _, s := range l.tree.Statements {
+		if s, ok := s.(*Experiment); ok {
+			return l.wrong(span, "put that line at the beginning", "the experiment gets its name only in line %s", l.line(s.Span))
+		}
+	}
+	return l.wrong(span, `begin the script with experiment "name"`, "the experiment has no name")
+}
+
+func (l *lowering) seed(s *Seed) {
+	value := l.eval(s.Value)
+	switch {
+	case value.class == classWrong:
+	case value.class != classNumber || value.live || value.unit != NoUnit || !value.number.IsInt() || !value.number.Num().IsUint64():
+		l.report(value.Span, "write seed 42", "a seed is a whole number from 0 to %d", uint64(math.MaxUint64))
+	default:
+		seed := value.number.Num().Uint64()
+		l.script.Seed = &seed
+	}
+}
+
+// limit takes one upper bound.
+func (l *lowering) limit(b Bound) {
+	most := l.eval(b.Value)
+	units := map[string]Unit{"rate": UnitTPS, "spend": UnitNanomina, "stopped": NoUnit}
+	unit, known := units[b.Of.Text]
+	if !known {
+		l.report(b.Of.Span, cmp.Or(Suggest(b.Of.Text, []string{"rate", "spend", "stopped"}), "a limit is of rate, spend or stopped"),
+			"there is no limit of %s", b.Of.Text)
+		return
+	}
+	if first, again := l.first["limit "+b.Of.Text]; again {
+		l.report(b.Of.Span, "the first is in line "+l.line(first)+"; keep one of them", "the limit of %s is given twice", b.Of.Text)
+		return
+	}
+	l.first["limit "+b.Of.Text] = b.Span
+	example := map[string]string{"rate": "2 tps", "spend": "20_000 mina", "stopped": "35%"}[b.Of.Text]
+	usage := fmt.Sprintf("write %s <= %s", b.Of.Text, example)
+	if b.Op != "<=" {
+		l.report(b.Span, usage, "a limit is an upper bound")
+		return
+	}
+	switch {
+	case most.class == classWrong:
+	case most.live:
+		l.report(most.Span, usage, "a limit is a constant, and this is known only while the script runs")
+	case most.class != classNumber || most.unit != unit:
+		what := inWords(unit)
+		if unit == NoUnit {
+			what = "a share"
+		}
+		l.report(most.Span, usage, "the limit of %s is %s, not %s", b.Of.Text, what, most.describe())
+	case most.number.Sign() < 0 || unit == NoUnit && most.number.Cmp(big.NewRat(1, 1)) > 0:
+		bounds := "cannot be below 0"
+		if unit == NoUnit {
+			bounds = "is from 0 to 1, or 0% to 100%"
+		}
+		l.report(most.Span, usage, "the limit of %s %s", b.Of.Text, bounds)
+	default:
+		l.script.Limits = append(l.script.Limits, Limit{Span: b.Span, Of: b.Of.Text, Most: most.number, Text: l.textOf(b.Span)})
+	}
+}
+
+// textOf is a stretch of the script, without the white space at its lines' ends.
+func (l *lowering) textOf(span Span) string {
+	lines := bytes.Split(l.source.Text[span.Start:span.End], []byte("\n"))
+	for i, line := range lines {
+		lines[i] = bytes.TrimRight(line, " \t\r")
+	}
+	return strings.TrimSpace(string(bytes.Join(lines, []byte("\n"))))
+}
+
+func (l *lowering) use(s *Use) {
+	file := l.eval(s.File)
+	n := named{}
+	switch {
+	case file.class == classWrong:
+		n.constant = &term{}
+	case file.class != classText || file.live || file.text == "" || file.secret:
+		l.report(file.Span, `write use "start.out" as earlier`, "use wants the file with another run's outputs")
+		n.constant = &term{}
+	default:
+		n.file = file.text
+	}
+	l.bind(s.As, n)
+}
+
+// closing lowers on failure and finally.
+func (l *lowering) closing(s *Closing) {
+	l.closed = true
+	mark := len(l.made)
+	items := l.block(s.Body, s, nil)
+	l.leave(mark)
+	if !l.once(keyword(s), s.Span) {
+		return
+	}
+	if s.Finally {
+		l.script.Finally = items
+	} else {
+		l.script.OnFailure = items
+	}
+}
+
+// block lowers the statements of a block, and appends what they come to.
+func (l *lowering) block(b *Block, of Statement, items []Item) []Item {
+	if b == nil { // the parser said what is wrong
+		return items
+	}
+	if len(b.Statements) == 0 {
+		l.warn(head(of), "", "this block is empty: it does nothing")
+	}
+	for _, s := range b.Statements {
+		items = l.statement(s, items)
+	}
+	return items
+}
+
+// statement lowers a statement, wherever it stands, and appends what it comes to.
+func (l *lowering) statement(s Statement, items []Item) []Item {
+	if len(l.rounds) > 0 {
+		l.unrolled++
+		if l.unrolled > maxUnrolled {
+			l.tooManyRounds(l.outer)
+		}
+	}
+	if l.silent {
+		return items
+	}
+	ofPool := l.pool
+	l.pool = false
+	switch s := s.(type) {
+	case *Binding:
+		if s.Param {
+			l.report(head(s), "move it out of the block, or write let", "param stands in the script itself, never inside a block")
+		}
+		l.constant(s)
+	case *Call:
+		items = l.call(s, items)
+	case *Claim:
+		items = l.claim(s, items)
+	case *Parallel:
+		items = append(items, l.parallel(s))
+	case *Repeat:
+		items = l.repeat(s, items)
+	case *Deadline:
+		items = append(items, l.deadline(s))
+	case *Block:
+		if !ofPool {
+			l.report(head(s), "write parallel { … }, repeat N { … } or within D { … }", "a block of its own means nothing here")
+		}
+		items = l.block(s, s, items)
+	case *Search:
+		l.report(head(s), "", "search is not available yet")
+	case *Experiment, *Seed, *Limits, *Use, *Closing:
+		l.misplaced(s)
+	}
+	return items
+}
+
+// misplaced reports a statement inside a block that belongs to the script itself.
+func (l *lowering) misplaced(s Statement) {
+	l.report(head(s), "move it out of the block", "%s stands in the script itself, never inside a block", keyword(s))
+	switch s := s.(type) {
+	case *Use:
+		l.bind(s.As, named{constant: &term{}})
+	case *Experiment:
+		l.first["experiment"] = s.Span
+	case *Closing:
+		mark := len(l.made)
+		l.block(s.Body, s, nil)
+		l.leave(mark)
+	}
+}
+
+// number returns the next item's number.
+func (l *lowering) number() int {
+	l.items++
+	return l.items - 1
+}
+
+func (l *lowering) parallel(s *Parallel) Item {
+	item := Item{Span: s.Span, Number: l.number(), Parallel: [][]Item{}}
+	if s.Body == nil {
+		return item
+	}
+	if len(s.Body.Statements) == 0 {
+		l.warn(head(s), "", "this block is empty: it does nothing")
+	}
+	mark := len(l.made)
+	for _, branch := range s.Body.Statements {
+		from := len(l.made)
+		var items []Item
+		switch branch := branch.(type) {
+		case *Block:
+			items = l.block(branch, branch, nil)
+		case *Binding: // no branch: constants have no time
+			l.statement(branch, nil)
+			continue
+		case *Claim:
+			if branch.Watch {
+				l.report(head(branch), "put it before the parallel, or into a branch { … }", "as a branch of parallel, watch is over at once")
+			}
+			items = l.statement(branch, nil)
+		default:
+			items = l.statement(branch, nil)
+		}
+		l.hide(from, true)
+		if len(items) > 0 {
+			item.Parallel = append(item.Parallel, items)
+		}
+	}
+	l.hide(mark, false)
+	return item
+}
+
+func (l *lowering) deadline(s *Deadline) Item {
+	item := Item{Span: s.Span, Number: l.number(), Deadline: &Timed{}}
+	if within := l.stretch("within", s.Within, false); within != nil {
+		item.Deadline.Within = *within
+	}
+	item.Deadline.Items = l.block(s.Body, s, nil)
+	return item
+}
+
+func (l *lowering) tooManyRounds(span Span) {
+	l.report(Span{span.Start, min(span.End, span.Start+len("repeat"))}, "fewer rounds", "with all its rounds this repeat comes to more than %d statements", maxUnrolled)
+	l.silent = true
+}
+
+// repeat lowers the body once for each round.
+func (l *lowering) repeat(s *Repeat, items []Item) []Item {
+	rounds := l.roundsOf(s)
+	if s.Body == nil {
+		return items
+	}
+	if len(s.Body.Statements) == 0 {
+		l.warn(head(s), "", "this block is empty: it does nothing")
+		return items
+	}
+	if len(l.rounds) == 0 {
+		l.outer, l.seen, l.cached = s.Span, map[Span]int{}, map[*Expr]kept{}
+	}
+	if rounds*len(s.Body.Statements)+l.unrolled > maxUnrolled {
+		rounds = 1 // what is wrong inside is found all the same
+		l.report(head(s), "fewer rounds", "with all its rounds this repeat comes to more than %d statements", maxUnrolled)
+	}
+	watches := slices.ContainsFunc(s.Body.Statements, func(s Statement) bool {
+		claim, ok := s.(*Claim)
+		return ok && claim.Watch
+	})
+	outer := l.round
+	depth := len(l.rounds)
+	l.rounds = append(l.rounds, 0)
+	for i := 0; i < rounds && !l.silent; i++ {
+		l.rounds[depth], l.round = i, outer*rounds+i
+		l.serial++
+		mark := len(l.made)
+		if s.As != nil {
+			l.bind(*s.As, named{constant: &term{class: classNumber, number: new(big.Rat).SetInt64(int64(i)), varies: true}})
+		}
+		if watches { // hold to the end of the round: its items are a block
+			item := Item{Span: s.Span, Number: l.number()}
+			item.Parallel = [][]Item{l.block(s.Body, s, nil)}
+			items = append(items, item)
+		} else {
+			items = l.block(s.Body, s, items)
+		}
+		l.leave(mark)
+	}
+	l.rounds, l.round = l.rounds[:depth], outer
+	return items
+}
+
+// roundsOf returns how often a repeat's body is lowered: once where that is wrong.
+func (l *lowering) roundsOf(s *Repeat) int {
+	count := l.eval(s.Count)
+	const usage = "write repeat 4 as round { … }"
+	switch {
+	case count.class == classWrong:
+	case count.live:
+		l.report(count.Span, usage, "the rounds of a repeat are a constant, and this is known only while the script runs")
+	case count.class != classNumber || count.unit != NoUnit || !count.number.IsInt() || count.number.Sign() <= 0:
+		l.report(count.Span, usage, "the rounds of a repeat are a whole number from 1 on")
+	case count.number.Cmp(big.NewRat(maxUnrolled, 1)) > 0:
+		l.report(count.Span, "", "a repeat has at most %d rounds", maxUnrolled)
+	default:
+		return int(count.number.Num().Int64())
+	}
+	return 1
+}
+
+// claim lowers expect and watch.
+func (l *lowering) claim(s *Claim, items []Item) []Item {
+	l.judging = true
+	condition := l.eval(s.Condition)
+	l.judging = false
+	judged := &Judged{Span: s.Span, Watch: s.Watch}
+	word := keyword(s)
+	if s.Condition != nil {
+		judged.Text = l.textOf(s.Condition.Span)
+	}
+	switch {
+	case condition.class == classWrong:
+	case condition.class != classTruth && condition.class != classAnything:
+		hint := "compare it with something"
+		if condition.class == classNumber {
+			hint = "compare it: " + word + " … >= " + withUnit("1", condition.unit)
+		}
+		l.report(condition.Span, hint, "%s wants a condition that is true or false, and this is %s", word, condition.describe())
+	case !condition.live && !condition.hidden:
+		l.warn(condition.Span, "", "this is always %v", condition.truth)
+	}
+	judged.Condition = l.formula(condition)
+	switch {
+	case s.Within != nil && s.Watch:
+		l.report(s.Within.Span, "watch … after D begins to hold later; expect … within D waits for it to be true", "watch has no within: it holds until its block ends")
+	case s.Within != nil:
+		judged.Within = l.stretch("within", s.Within, false)
+	}
+	switch {
+	case s.After != nil && !s.Watch:
+		l.report(s.After.Span, "wait(D) before it; or within D, for which it is tried until it is true", "expect has no after: it is judged where it stands")
+	case s.After != nil:
+		judged.After = l.stretch("after", s.After, true)
+	}
+	return append(items, Item{Span: s.Span, Number: l.number(), Claim: judged})
+}
+
+// stretch returns a constant stretch of time; nil where it is none.
+func (l *lowering) stretch(of string, e *Expr, orZero bool) *Stretch {
+	t := l.eval(e)
+	usage := "write " + of + " 15m"
+	switch {
+	case t.class == classWrong:
+		return nil
+	case t.live:
+		l.report(t.Span, usage, "%s is a constant, and this is known only while the script runs", of)
+		return nil
+	case t.class == classNumber && t.unit == NoUnit:
+		if t.digits != "" {
+			usage = fmt.Sprintf("write %s %sm, or %s %ss", of, t.digits, of, t.digits)
+		}
+		l.report(t.Span, usage, "%s is a time, and this has no unit", of)
+		return nil
+	case t.class != classNumber || t.unit != UnitSecond && t.unit != UnitSlot:
+		l.report(t.Span, usage, "%s is a time or a number of slots, not %s", of, t.describe())
+		return nil
+	case t.number.Sign() < 0 || t.number.Sign() == 0 && !orZero:
+		l.report(t.Span, usage, "%s must be above 0", of)
+		return nil
+	case t.unit == UnitSlot:
+		return &Stretch{Span: t.Span, Slots: t.number}
+	}
+	nanoseconds := new(big.Rat).Mul(t.number, big.NewRat(int64(time.Second), 1))
+	whole := new(big.Int).Quo(nanoseconds.Num(), nanoseconds.Denom())
+	if t.number.Cmp(big.NewRat(maxStretch, 1)) > 0 {
+		l.report(t.Span, usage, "%s is more than %d years", of, maxStretch/(365*24*3600))
+		return nil
+	}
+	if whole.Sign() == 0 && !orZero {
+		whole.SetInt64(1)
+	}
+	return &Stretch{Span: t.Span, Time: time.Duration(whole.Int64())}
+}
+
+// constant lowers let and param.
+func (l *lowering) constant(s *Binding) {
+	setting, set := "", false
+	if s.Param {
+		setting, set = l.values[s.Name.Text]
+	}
+	l.binding, l.overridden = s.Name.Span, set
+	value := l.eval(s.Value)
+	l.binding, l.overridden = Span{}, false
+	if value.live {
+		value = l.wrong(value.Span, "write it where it is used", "%s is a constant, and this is known only while the script runs", keyword(s))
+	}
+	if set && value.class != classWrong {
+		value = l.set(s.Name.Text, setting, value)
+	}
+	l.bind(s.Name, named{constant: &value})
+}

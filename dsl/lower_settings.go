@@ -1,0 +1,113 @@
+package dsl
+
+import (
+	"slices"
+)
+
+// This file gives params the values that the caller sets (-set NAME=VALUE).
+
+// settingSource is the source of the value that the caller gives a param, for places in it.
+func settingSource(s Setting) *Source { return NewSource("-set "+s.Name, []byte(s.Value)) }
+
+// settings looks at what the caller sets, before the script is lowered.
+func (l *lowering) settings() {
+	if len(l.options.Settings) == 0 {
+		return
+	}
+	l.values = map[string]string{}
+	var params, constants []string
+	for _, s := range l.tree.Statements {
+		if b, ok := s.(*Binding); ok && b.Param {
+			params = append(params, b.Name.Text)
+		} else if ok {
+			constants = append(constants, b.Name.Text)
+		}
+	}
+	for _, s := range l.options.Settings {
+		_, twice := l.values[s.Name]
+		l.source = settingSource(s)
+		whole := Span{0, len(s.Value)}
+		switch {
+		case twice:
+			l.report(whole, "keep one of them", "%s is set twice", s.Name)
+		case slices.Contains(params, s.Name):
+			l.script.Settings = append(l.script.Settings, s.Name+"="+s.Value)
+		case slices.Contains(constants, s.Name):
+			l.report(whole, "write param in place of let in the script", "%s is a let, and only a param can be set", s.Name)
+		case len(params) == 0:
+			l.report(whole, "", "the script has no param")
+		default:
+			l.report(whole, nearest(s.Name, params), "the script has no param %q", s.Name)
+		}
+		l.values[s.Name] = s.Value
+	}
+	l.source = l.tree.Source
+}
+
+// set returns the value that the caller gives a param in place of its own, which is of the same kind. Its places are those of its own.
+func (l *lowering) set(name, setting string, own term) term {
+	l.source = settingSource(Setting{name, setting})
+	defer func() { l.source = l.tree.Source }()
+	known := l.names
+	l.names = map[string]*named{} // it is a value of its own, and knows no names
+	value := l.setting(own)
+	l.names = known
+	if value.class == classWrong {
+		return term{Span: own.Span}
+	}
+	return moved(value, own.Span)
+}
+
+func (l *lowering) setting(own term) term {
+	whole := Span{0, len(l.source.Text)}
+	e, found := ParseValue(l.source)
+	if own.class == classText { // what is no string of the language is the text itself
+		if len(found) > 0 || e == nil || e.Op != OpString && !(e.Op == OpCall && e.Text == "env") {
+			if own.secret {
+				l.secret(string(l.source.Text))
+			}
+			return term{class: classText, text: string(l.source.Text), secret: own.secret}
+		}
+	} else if len(found) > 0 {
+		for _, f := range found {
+			l.add(f)
+		}
+		return term{}
+	}
+	value := l.eval(e)
+	switch {
+	case value.class == classWrong:
+		return term{}
+	case value.live:
+		return l.wrong(whole, "", "a param is a constant, and this is known only while the script runs")
+	case own.class == classNone || value.class == own.class && value.unit == own.unit:
+		if own.secret && value.class == classText && !value.hidden {
+			l.secret(value.text)
+			value.secret = true
+		}
+		return value
+	}
+	hint := "write a value of that kind"
+	if own.class == classNumber {
+		hint = "write it as in " + own.shown()
+	}
+	return l.wrong(whole, hint, "in the script it is %s, and this is %s", own.describe(), value.describe())
+}
+
+// moved puts a term and all in it at a place.
+func moved(t term, to Span) term {
+	t.Span = to
+	if t.list != nil {
+		items := slices.Clone(*t.list)
+		for i, item := range items {
+			items[i] = moved(item, to)
+		}
+		t.list = &items
+	}
+	fields := slices.Clone(t.fields)
+	for i, field := range fields {
+		fields[i] = termField{field.name, to, moved(field.term, to)}
+	}
+	t.fields = fields
+	return t
+}

@@ -1,0 +1,364 @@
+package dsl
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// This file says what names stand for (script-language, section 2a): one name space, no shadowing.
+
+// named is what a name stands for: a constant, a step, or another run.
+type named struct {
+	Name
+	constant *term
+	step     *namedStep
+	file     string // of another run
+	beside   bool   // it is made in a branch that runs at the same time
+}
+
+// namedStep is a step that has a name.
+type namedStep struct {
+	number  int
+	action  string
+	main    string
+	outputs []Output
+	open    bool // it is not known which outputs it has: what is wrong with the step was said
+}
+
+// bind gives a name its meaning, until the end of the block that is being lowered.
+func (l *lowering) bind(name Name, n named) {
+	n.Name = name
+	if name.Text == "" { // the parser said so
+		return
+	}
+	if first, taken := l.names[name.Text]; taken {
+		l.report(name.Span, "the other is in line "+l.line(first.Span)+"; give one of them another name", "%q is made twice", name.Text)
+		*first = named{Name: first.Name, constant: &term{}} // which of them is meant nobody knows
+		return
+	}
+	if n.step != nil { // a step's name is its id in the record
+		if first, taken := l.ids[name.Text]; taken && first != name.Span {
+			l.report(name.Span, "the other is in line "+l.line(first)+"; give one of them another name", "two steps are named %q", name.Text)
+		} else {
+			l.ids[name.Text] = name.Span
+		}
+	}
+	l.names[name.Text] = &n
+	l.made = append(l.made, name.Text)
+}
+
+// leave forgets the names that were made since there were that many.
+func (l *lowering) leave(mark int) {
+	for _, name := range l.made[mark:] {
+		delete(l.names, name)
+	}
+	l.made = l.made[:mark]
+}
+
+// hide says of the names that were made since there were that many whether they are made beside what follows.
+func (l *lowering) hide(mark int, beside bool) {
+	for _, name := range l.made[mark:] {
+		l.names[name].beside = beside
+	}
+}
+
+func (l *lowering) line(span Span) string {
+	line, _ := l.source.Place(span.Start)
+	return strconv.Itoa(line)
+}
+
+// name is what a name without anything behind it means.
+func (l *lowering) name(e *Expr) term {
+	n, ok := l.names[e.Text]
+	switch {
+	case !ok || n.beside:
+		return l.unknown(e.Text, e.Span)
+	case n.constant != nil:
+		return *n.constant
+	case n.step != nil:
+		return l.mainOutput(e, n)
+	default:
+		return l.wrong(e.Span, fmt.Sprintf("write %s.step2.receipt, or %s.NAME.receipt", e.Text, e.Text), "%s is another run, and no value", e.Text)
+	}
+}
+
+func (l *lowering) mainOutput(e *Expr, n *named) term {
+	step := n.step
+	if step.open && step.main == "" {
+		return term{}
+	}
+	i := slices.IndexFunc(step.outputs, func(o Output) bool { return o.Name == step.main })
+	if i >= 0 {
+		return l.output(step.outputs[i], &Ref{Span: e.Span, Step: step.number, StepSpan: e.Span, Name: step.main, NameSpan: e.Span})
+	}
+	if len(step.outputs) == 0 {
+		return l.wrong(e.Span, "", "%s (%s) gives nothing out", e.Text, step.action)
+	}
+	hint := "write " + e.Text + "." + kebab(step.outputs[0].Name)
+	if len(step.outputs) > 1 {
+		hint = "it has " + strings.Join(names(step.outputs, func(o Output) string { return e.Text + "." + kebab(o.Name) }), ", ")
+	}
+	return l.wrong(e.Span, hint, "%s (%s) gives out more than one thing: say which", e.Text, step.action)
+}
+
+// output is the term of an output.
+func (l *lowering) output(o Output, ref *Ref) term {
+	t := term{live: true, kind: o.Kind, mine: o.Sensitive, ref: ref, maybe: true}
+	shape, known := o.Kind.shape()
+	switch {
+	case o.List:
+		t.class = classList
+	case !known:
+		t.class = classAnything
+	case shape == Bool:
+		t.class = classTruth
+	case shape == Number:
+		t.class = classNumber
+		t.unit, _ = Param{Kind: o.Kind}.unit()
+		t.free = t.unit == NoUnit
+	case shape == String:
+		t.class = classText
+	default:
+		t.class = classObject
+	}
+	return t
+}
+
+// member is NAME.output, NAME.step2.output of another run, or a metric.
+func (l *lowering) member(e *Expr) term {
+	var path []string
+	root := e
+	for ; root != nil && root.Op == OpMember; root = root.X {
+		path = append(path, root.Text)
+		if len(path) > MaxLevels { // no name is that long
+			return l.wrong(e.Span, "", "nothing has so many parts")
+		}
+	}
+	if root == nil {
+		return term{}
+	}
+	if root.Op != OpName {
+		if t := l.eval(root); t.class == classWrong {
+			return term{}
+		}
+		return l.wrong(e.Span, "NAME.OUTPUT names an output of the step NAME", "only a step has outputs")
+	}
+	slices.Reverse(path)
+	full := root.Text + "." + strings.Join(path, ".")
+	if metric, ok := l.metrics[full]; ok {
+		return l.metric(e, metric)
+	}
+	n, ok := l.names[root.Text]
+	last := Span{e.End - len(e.Text), e.End}
+	switch {
+	case !ok && l.isMetric(root.Text):
+		return l.wrong(e.Span, nearest(full, l.metricNames()), "there is no metric %s", full)
+	case !ok || n.beside:
+		return l.unknown(root.Text, root.Span)
+	case n.constant != nil:
+		if n.constant.class == classWrong {
+			return term{}
+		}
+		return l.wrong(e.Span, "only steps have outputs", "%s is a constant, and has no %s", root.Text, strings.Join(path, "."))
+	case n.step != nil && len(path) == 1:
+		return l.stepOutput(e, n, path[0], last)
+	case n.step != nil:
+		return l.wrong(last, "only a whole output can be used", "%s.%s has no parts", root.Text, path[0])
+	case len(path) == 2:
+		return l.otherRun(e, n, path, last)
+	default:
+		return l.wrong(e.Span, fmt.Sprintf("write %s.step2.receipt, or %s.NAME.receipt", root.Text, root.Text),
+			"an output of another run has the step and the output's name behind it")
+	}
+}
+
+func (l *lowering) stepOutput(e *Expr, n *named, output string, span Span) term {
+	step := n.step
+	i := slices.IndexFunc(step.outputs, func(o Output) bool { return o.Name == output })
+	if i < 0 {
+		i = slices.IndexFunc(step.outputs, func(o Output) bool { return kebab(o.Name) == output })
+	}
+	if i < 0 {
+		if step.open {
+			return term{}
+		}
+		return l.wrong(span, nearest(output, names(step.outputs, func(o Output) string { return kebab(o.Name) })),
+			"%s (%s) has no output %q", n.Text, step.action, output)
+	}
+	root := e.X.Span
+	return l.output(step.outputs[i], &Ref{Span: e.Span, Step: step.number, StepSpan: root, Name: step.outputs[i].Name, NameSpan: span})
+}
+
+// otherRun is an output of another run, by the step's number or name there. Of which kind it is nobody knows.
+func (l *lowering) otherRun(e *Expr, n *named, path []string, span Span) term {
+	ref := &Ref{Span: e.Span, StepSpan: Span{e.X.End - len(e.X.Text), e.X.End}, Name: path[1], NameSpan: span, File: n.file, StepID: path[0]}
+	if number, ok := strings.CutPrefix(path[0], "step"); ok {
+		if step, err := strconv.ParseInt(number, 10, 32); err == nil && step >= 0 {
+			ref.Step, ref.StepID = int(step), ""
+		}
+	}
+	if name, ok := l.outputNames()[path[1]]; ok {
+		ref.Name = name
+	}
+	return term{class: classAnything, live: true, kind: Any, ref: ref, maybe: true}
+}
+
+// outputNames are the names of all outputs, by what they are in the script language.
+func (l *lowering) outputNames() map[string]string {
+	if l.outputs == nil {
+		l.outputs = map[string]string{}
+		for _, s := range l.options.Signatures {
+			for _, o := range s.Outputs {
+				l.outputs[kebab(o.Name)] = o.Name
+			}
+		}
+	}
+	return l.outputs
+}
+
+func (l *lowering) metric(e *Expr, m Metric) term {
+	switch {
+	case m.Later != "":
+		return l.wrong(e.Span, "", "%s cannot be asked for yet: %s", m.Name, m.Later)
+	case !l.judging:
+		return l.wrong(e.Span, "expect and watch ask for it", "the metric %s cannot be used here", m.Name)
+	}
+	unit, _, _ := m.Unit.base()
+	return term{class: classNumber, unit: unit, live: true, formula: &Formula{
+		Span: e.Span, Op: OpMember, Text: m.Name, Value: Constant{Unit: unit}, Number: l.current,
+	}}
+}
+
+// isMetric reports whether there are metrics whose names begin with this word.
+func (l *lowering) isMetric(word string) bool {
+	return slices.ContainsFunc(l.options.Metrics, func(m Metric) bool { return strings.HasPrefix(m.Name, word+".") })
+}
+
+func (l *lowering) metricNames() []string {
+	return names(l.options.Metrics, func(m Metric) string { return m.Name })
+}
+
+// made is where a name is made, whether or not it is known where somebody asks for it.
+type made struct {
+	at     Span
+	within *Span  // the block that it is known in; nil for the whole script
+	where  string // what that block is
+}
+
+// everyName returns where all names of the script are made.
+func (l *lowering) everyName() map[string][]made {
+	if l.everywhere == nil {
+		l.everywhere = map[string][]made{}
+		for _, s := range l.tree.Statements {
+			l.findNames(s, nil, "")
+		}
+	}
+	return l.everywhere
+}
+
+func (l *lowering) findNames(s Statement, within *Span, where string) {
+	found := func(name *Name) {
+		if name != nil {
+			l.everywhere[name.Text] = append(l.everywhere[name.Text], made{name.Span, within, where})
+		}
+	}
+	inside := func(b *Block, within *Span, where string) {
+		if b == nil {
+			return
+		}
+		for _, s := range b.Statements {
+			l.findNames(s, within, where)
+		}
+	}
+	switch s := s.(type) {
+	case *Binding:
+		found(&s.Name)
+	case *Use:
+		found(&s.As)
+	case *Call:
+		found(s.Name)
+	case *Parallel:
+		inside(s.Body, within, where)
+	case *Block:
+		inside(s, within, where)
+	case *Deadline:
+		inside(s.Body, within, where)
+	case *Repeat:
+		if s.Body != nil {
+			where = "repeat"
+			within = &s.Body.Span
+		}
+		found(s.As)
+		inside(s.Body, within, where)
+	case *Closing:
+		where = "on failure"
+		if s.Finally {
+			where = "finally"
+		}
+		if s.Body != nil {
+			inside(s.Body, &s.Body.Span, where)
+		}
+	}
+}
+
+// unknown reports a name that stands for nothing here, once.
+func (l *lowering) unknown(name string, span Span) term {
+	if name == "" || l.missing[name] {
+		return term{}
+	}
+	l.missing[name] = true
+	for _, m := range l.everyName()[name] {
+		line := l.line(m.at)
+		inside := m.within == nil || m.within.Start <= span.Start && span.End <= m.within.End
+		switch n := l.names[name]; {
+		case n != nil && n.beside:
+			return l.wrong(span, "put this statement behind the parallel", "%q is made in line %s, in a branch that runs at the same time", name, line)
+		case !inside:
+			return l.wrong(span, "make it outside of the block, or use it inside", "%q is made in line %s, inside %s, and known only there", name, line, m.where)
+		case m.at.Start >= span.Start || l.binding == m.at:
+			return l.wrong(span, "put this statement behind line "+line, "%q is used before it is made", name)
+		}
+	}
+	return l.wrong(span, l.guess(name), "nothing is named %q", name)
+}
+
+// guess says what somebody may have meant by a name that stands for nothing.
+func (l *lowering) guess(name string) string {
+	for i, c := range name {
+		if c != '-' {
+			continue
+		}
+		left, right := name[:i], name[i+1:]
+		if l.names[left] != nil && (l.names[right] != nil || right != "" && right[0] >= '0' && right[0] <= '9') {
+			return fmt.Sprintf("names may have hyphens: to subtract, write %s - %s", left, right)
+		}
+	}
+	if slices.Contains(functions(), name) {
+		return fmt.Sprintf("the function is written %s()", name)
+	}
+	known := make([]string, 0, len(l.names))
+	for other, n := range l.names {
+		if !n.beside {
+			known = append(known, other)
+		}
+	}
+	slices.Sort(known) // of two that are as near the first is meant, in each run
+	if near := Suggest(name, known); near != "" {
+		return near
+	}
+	if p := l.wanted; p != nil {
+		shape, fixed := p.Kind.shape()
+		switch {
+		case len(p.Words) > 0:
+			return cmp.Or(Suggest(name, p.Words), "write "+strings.Join(p.Words, " or "))
+		case shape == Bool:
+			return "write true or false"
+		case fixed && shape == String && !p.List:
+			return fmt.Sprintf("a text stands in quotes: %q", name)
+		}
+	}
+	return ""
+}
