@@ -207,11 +207,7 @@ func interruptedAt(t *testing.T, message string) options {
 // findings returns what a check of a script finds.
 func (n *network) findings(text string) string {
 	n.t.Helper()
-	parsed, err := dsl.ReadJSON("test", strings.NewReader(text))
-	if err != nil {
-		return err.Error()
-	}
-	_, found := orchestrator.Compile(parsed, orchestrator.CompileOptions{Config: &n.config})
+	_, found := n.read(text)
 	var report strings.Builder
 	if err := found.Write(&report, dsl.AsText); err != nil {
 		n.t.Fatal(err)

@@ -109,11 +109,7 @@ func (n *network) try(text string, x trial) ending {
 // compile makes the plan of a script.
 func (n *network) compile(text string) *orchestrator.Plan {
 	n.t.Helper()
-	parsed, err := dsl.ReadJSON("test", strings.NewReader(text))
-	if err != nil {
-		n.t.Fatal(err)
-	}
-	plan, found := orchestrator.Compile(parsed, orchestrator.CompileOptions{Config: &n.config})
+	plan, found := n.read(text)
 	if plan == nil {
 		n.t.Fatalf("the script is wrong: %v", found)
 	}

@@ -207,6 +207,21 @@ func (n *network) world(log *safeBuffer) orchestrator.World {
 	}
 }
 
+// read reads and checks a script in either spelling.
+func (n *network) read(text string) (*orchestrator.Plan, dsl.Findings) {
+	n.t.Helper()
+	parsed, found, err := dsl.Read("test", strings.NewReader(text), dsl.LowerOptions{
+		Signatures: orchestrator.Signatures(), Metrics: orchestrator.Metrics(), Env: func(name string) (string, bool) { v, ok := n.env[name]; return v, ok },
+	})
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	if parsed == nil {
+		return nil, found
+	}
+	return orchestrator.Compile(parsed, orchestrator.CompileOptions{Config: &n.config, Found: found})
+}
+
 // safeBuffer is a buffer for several goroutines.
 type safeBuffer struct {
 	mu   sync.Mutex
@@ -251,14 +266,7 @@ func (n *network) run(script string, with ...options) ending {
 			o.ctx = n.t.Context()
 		}
 	}
-	parsed, err := dsl.ReadJSON("test", strings.NewReader(script))
-	if err != nil {
-		n.t.Fatal(err)
-	}
-	plan, found := orchestrator.Compile(parsed, orchestrator.CompileOptions{Config: &n.config})
-	if plan == nil {
-		n.t.Fatalf("the script is wrong: %v", found)
-	}
+	plan := n.compile(script)
 	file, err := os.CreateTemp(n.dir, "run-*.record")
 	if err != nil {
 		n.t.Fatal(err)

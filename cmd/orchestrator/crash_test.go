@@ -50,6 +50,49 @@ const crashScript = `
  "receiver":"B62qiy32p8kAKnny8ZFwoMhYpBppM1DWVCqAPBYNcXnsAHhnfAAuXgg","feePayers":{"type":"output","step":-9,"name":"key"},"nodes":{"type":"output","step":-11,"name":"participant"}}}
 `
 
+// blocksScript does the same with the blocks of the script language: branches, rounds, attempts, deadlines, claims, a last block.
+const blocksScript = `
+experiment "NAME"
+seed 5
+limit rate <= 2 tps, spend <= 900_000_000 mina
+let forever = 300h
+senders = discovery(no-block-producers: true) retry 3 every 10s
+fund-keys(amount: 60 mina, fee: 1 mina, prefix: "./NAME/fund/key", num: 6, privkeys: ["private-keys/KEY"])
+keys = load-keys(dir: "./NAME/fund")
+watch load.rate <= 1 tps
+parallel {
+  first = payments(tps: 0.3 tps, min-tps: 0.1 tps, duration: forever, fee: 0.1 mina, amount: 1_000 nanomina,
+    receiver: "B62qiy32p8kAKnny8ZFwoMhYpBppM1DWVCqAPBYNcXnsAHhnfAAuXgg", fee-payers: keys, nodes: senders) retry 2 every 10s
+  {
+    set-zkapp-soft-limit(limit: 5, nodes: senders)
+    halves = sample(group: senders, ratios: [50%])
+    isolate(nodes: halves.group1)
+    wait(20s)
+    reset-gating(nodes: halves.group1, add-random-peers: 2)
+  }
+}
+expect load.rate >= 0.3 tps within 10m
+within 10m {
+  stop(receipts: first)
+  wait(20s)
+}
+repeat 2 as round {
+  again = payments(tps: 0.2 tps, min-tps: 0.1 tps, duration: forever, fee: 0.1 mina, amount: 1_000 nanomina,
+    receiver: "B62qiy32p8kAKnny8ZFwoMhYpBppM1DWVCqAPBYNcXnsAHhnfAAuXgg", fee-payers: keys, nodes: senders)
+  expect count(again) == 2
+  stop(receipts: again)
+  wait(20s) # until the nodes have really stopped
+}
+last = payments(tps: 0.2 tps, min-tps: 0.1 tps, duration: forever, fee: 0.1 mina, amount: 1_000 nanomina,
+  receiver: "B62qiy32p8kAKnny8ZFwoMhYpBppM1DWVCqAPBYNcXnsAHhnfAAuXgg", fee-payers: keys, nodes: senders)
+expect count(last.participant) == 2
+on failure { log("failed") }
+finally {
+  set-zkapp-soft-limit(limit: 7, nodes: senders)
+  wait(10s)
+}
+`
+
 // crashRun is one run of the script, killed or not, and what came of it.
 type crashRun struct {
 	n      *network
@@ -59,8 +102,8 @@ type crashRun struct {
 	from   int    // length of the journal before it
 }
 
-func (n *network) newCrashRun(name string, key int) crashRun {
-	script := strings.NewReplacer("NAME", name, "KEY", fmt.Sprintf("key-%d", key)).Replace(crashScript)
+func (n *network) newCrashRun(text, name string, key int) crashRun {
+	script := strings.NewReplacer("NAME", name, "KEY", fmt.Sprintf("key-%d", key)).Replace(text)
 	return crashRun{n: n, name: name, script: script, out: filepath.Join(n.dir, name+".out"), from: len(n.History())}
 }
 
@@ -171,14 +214,20 @@ func countAll(t *testing.T, path string) int {
 // TestKilledAfterEveryRecordLine kills the orchestrator after each line of its record, one by one, and lets stop or resume go on from
 // there. Whatever the line: stop leaves nothing running, and resume ends as the uninterrupted run without repeating anything.
 func TestKilledAfterEveryRecordLine(t *testing.T) {
+	for name, text := range map[string]string{"steps": crashScript, "blocks": blocksScript} {
+		t.Run(name, func(t *testing.T) { killedAfterEveryRecordLine(t, text) })
+	}
+}
+
+func killedAfterEveryRecordLine(t *testing.T, text string) {
 	n := newNetwork(t, t.TempDir(), usualScale, nil)
-	want, schedules, lines := n.uninterrupted(t)
+	want, schedules, lines := n.uninterrupted(t, text)
 	for line := 1; line < lines; line++ { // the last line is the end itself
-		r := n.newCrashRun(fmt.Sprintf("a%d", line), 1+line%19)
+		r := n.newCrashRun(text, fmt.Sprintf("a%d", line), 1+line%19)
 		r.killedAt(t, line)
 		r.mustStop(t, r.out)
 
-		r = n.newCrashRun(fmt.Sprintf("b%d", line), 1+line%19)
+		r = n.newCrashRun(text, fmt.Sprintf("b%d", line), 1+line%19)
 		r.killedAt(t, line)
 		resumed := r.mustResume(t, line)
 		got := countLines(t, resumed)
@@ -201,14 +250,15 @@ func TestKilledAfterEveryRecordLine(t *testing.T) {
 // load without a known handle; that is reported, and never doubled.
 func TestKilledOnOlderDaemons(t *testing.T) {
 	n := newNetwork(t, t.TempDir(), usualScale, func(o *simnet.Options) { o.Old = o.Nodes })
-	_, schedules, lines := n.uninterrupted(t)
+	text := crashScript
+	_, schedules, lines := n.uninterrupted(t, text)
 	step := max(1, lines/(2*rounds(t)))
 	for line := 1 + rand.IntN(step); line < lines; line += step {
-		r := n.newCrashRun(fmt.Sprintf("a%d", line), 1+line%19)
+		r := n.newCrashRun(text, fmt.Sprintf("a%d", line), 1+line%19)
 		r.killedAt(t, line)
 		r.mustStop(t, r.out)
 
-		r = n.newCrashRun(fmt.Sprintf("b%d", line), 1+line%19)
+		r = n.newCrashRun(text, fmt.Sprintf("b%d", line), 1+line%19)
 		r.killedAt(t, line)
 		resumed := r.mustResume(t, line)
 		if got := r.accepted(); len(got) != schedules {
@@ -219,17 +269,17 @@ func TestKilledOnOlderDaemons(t *testing.T) {
 }
 
 // uninterrupted runs the script to its end, and returns its lines by kind, the number of its schedules and of its lines.
-func (n *network) uninterrupted(t *testing.T) (want map[string]int, schedules, lines int) {
+func (n *network) uninterrupted(t *testing.T, text string) (want map[string]int, schedules, lines int) {
 	t.Helper()
-	whole := n.newCrashRun("w", 0)
+	whole := n.newCrashRun(text, "w", 0)
 	cmd, log := whole.start(t, whole.out, "-seed", "5", n.config)
 	if code := exitCode(t, cmd.Run()); code != 0 {
 		t.Fatalf("the uninterrupted run: exit %d\n%s", code, log)
 	}
 	want, schedules, lines = countLines(t, whole.out), len(whole.accepted()), countAll(t, whole.out)
 	whole.mustStop(t, whole.out)
-	if schedules != 5 {
-		t.Fatalf("the uninterrupted run has %d schedules, the script asks for 3 and 2", schedules)
+	if asked := 5 + 4*strings.Count(text, "\nrepeat 2"); schedules != asked {
+		t.Fatalf("the uninterrupted run has %d schedules, the script asks for %d", schedules, asked)
 	}
 	return want, schedules, lines
 }
@@ -250,7 +300,7 @@ func (r crashRun) mustResume(t *testing.T, line int) string {
 func TestRandomSignals(t *testing.T) {
 	n := newNetwork(t, t.TempDir(), usualScale, nil)
 	for round := range rounds(t) {
-		r := n.newCrashRun(fmt.Sprintf("s%d", round), round%20)
+		r := n.newCrashRun([]string{crashScript, blocksScript}[round/3%2], fmt.Sprintf("s%d", round), round%20)
 		cmd, log := r.start(t, r.out, "-seed", strconv.Itoa(round), n.config)
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
@@ -301,7 +351,7 @@ func TestKilledWithItsPrograms(t *testing.T) {
 	if err := os.WriteFile(config, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	r := n.newCrashRun("k", 0)
+	r := n.newCrashRun(crashScript, "k", 0)
 	cmd, log := r.start(t, r.out, config)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -1,0 +1,48 @@
+package orchestrator_test
+
+import (
+	"testing"
+
+	"provingground/orchestrator"
+	"provingground/orchestrator/simnet"
+)
+
+// Scripts of the script language, run on a simulated network.
+
+// TestBranchesAndRounds: branches place their load at the same time, rounds one after the other, each step under its own id.
+func TestBranchesAndRounds(t *testing.T) {
+	n, _ := newLoadNetwork(t, 6, nil)
+	e := n.run(`
+experiment "x"
+keys = load-keys(dir: "keys")
+nodes = discovery(no-block-producers: true)
+parallel {
+  a = payments(tps: 0.1 tps, duration: 1h, fee: 0.1 mina, amount: 1 nanomina, receiver: "`+receiver+`", fee-payers: keys, nodes: nodes)
+  { wait(1m) log("one minute") }
+}
+stop(receipts: a)
+repeat 2 as round {
+  pay = payments(tps: 0.1 tps * (round + 1), duration: 1h, fee: 0.1 mina, amount: 1 nanomina, receiver: "`+receiver+`", fee-payers: keys, nodes: nodes)
+  stop(receipts: pay)
+}`).mustEnd(t, orchestrator.CodeOK)
+	mustSay(t, e.out, `"id":"a"`, `"id":"pay[0]"`, `"id":"pay[1]"`)
+	n.mustBeTrue(t, e)
+	n.mustRun(t, 0)
+}
+
+// TestTheEndOfAFailedRun: on failure, then the undoing, then finally; what finally refers to and never came to be is skipped.
+func TestTheEndOfAFailedRun(t *testing.T) {
+	n, _ := newLoadNetwork(t, 6, func(o *simnet.Options) { o.Nodes = 3 })
+	e := n.run(`
+experiment "x"
+keys = load-keys(dir: "keys")
+nodes = discovery()
+pay = payments(tps: 0.1 tps, duration: 1h, fee: 0.1 mina, amount: 1 nanomina, receiver: "`+receiver+`", fee-payers: keys, nodes: nodes)
+expect count(nodes) >= 4
+late = discovery()
+on failure { log("something failed") }
+finally { log("the end") preflight(nodes: late) preflight(nodes: nodes) }`).mustEnd(t, orchestrator.CodeVerdict)
+	mustSay(t, e.Err.Error(), "expect failed: count(nodes) >= 4", "actual 3")
+	mustSay(t, e.log, "something failed", "the end", "step skipped")
+	n.mustRun(t, 0)
+}
