@@ -55,6 +55,8 @@ func commands() []command {
 		{"run", "[flags] config.json < a.script", "run a script; also without the word run", runCommand},
 		{"check", "[-format text|json|github] [FILE…]", "report everything wrong with scripts; sends nothing", checkCommand},
 		{"plan", "[-nodes N] [-set NAME=VALUE] [-format text|json] config.json < a.script", "say what a run would do and cost; sends nothing", planCommand},
+		{"fmt", "[-w | -d] [FILE…]", "show scripts in their canonical layout, write it, or say what would change", fmtCommand},
+		{"convert", "-to json|script [-set NAME=VALUE] < a.script", "write a script in the other spelling", convertCommand},
 		{"explain", "[ACTION]", "list the actions, or explain one", explainCommand},
 		{"stop", "run.out config.json", "undo what a recorded run may have left behind", stopCommand},
 		{"resume", "[flags] run.out config.json < a.script", "continue a run that was cut short", resumeCommand},
