@@ -246,7 +246,7 @@ func (c *Checker) Step(source *Source, step *Step) Findings {
 	}
 	for i := range signature.Params {
 		if p := (asked{&signature.Params[i], step.language}); p.Required && given[i] == nil {
-			report(step.ActionSpan, p.howToGive(), "%s needs the parameter %q: %s", step.Action, p.name(), p.Doc)
+			report(step.ActionSpan, c.howToGive(p), "%s needs the parameter %q: %s", step.Action, p.name(), p.Doc)
 		}
 	}
 	if slices.ContainsFunc(step.Args, c.handsOnSecret) {
@@ -278,9 +278,16 @@ func (p asked) spelled(output string) string {
 }
 
 // howToGive says how a parameter is given.
-func (p asked) howToGive() string {
+func (c *Checker) howToGive(p asked) string {
 	if !p.language {
 		return ""
+	}
+	if shape, fixed := p.Kind.shape(); p.List || fixed && shape == Object { // what one does not write down
+		for _, action := range c.names {
+			if slices.ContainsFunc(c.signatures[action].Outputs, func(o Output) bool { return o.Kind == p.Kind && o.List == p.List }) {
+				return fmt.Sprintf("add %s: x, where x = %s(…)", p.ScriptName(), action)
+			}
+		}
 	}
 	return "add " + p.ScriptName() + ": " + p.example()
 }
@@ -436,7 +443,7 @@ func scalar(v Value, param asked, report report) {
 		report(v.Span, hint, "%q wants %s (%s), not %s", param.name(), shape, param.Kind, v.Shape)
 		return
 	}
-	if shape == Number {
+	if shape == Number && !param.language { // whose numbers were checked with their units
 		if wrong, hint := numeric(v.Text, param.Kind); wrong != "" {
 			report(v.Span, hint, "%q %s: %s", param.name(), wrong, v.Text)
 			return

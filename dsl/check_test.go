@@ -84,7 +84,7 @@ func TestCheckSteps(t *testing.T) {
 		{"misspelt parameter", `{"action":"payments","params":{` + goodPayments + `,"reciever":"B62"}}`, []string{
 			`s:1:102: step 0: payments has no parameter "reciever" (did you mean "receiver"?)`,
 		}},
-		{"parameter like no other", `{"action":"wait","params":{"duration":5}}`, []string{`s:1:28: step 0: wait has no parameter "duration" (it has min, sec, slot)`}},
+		{"parameter like no other", `{"action":"wait","params":{"duration":5}}`, []string{`s:1:28: step 0: wait has no parameter "duration" (it has min, sec, slot, past)`}},
 		{"parameter of nothing", `{"action":"nothing","params":{"min":5}}`, []string{`s:1:31: step 0: nothing has no parameter "min" (it has none)`}},
 		{"parameter given twice", `{"action":"wait","params":{"min":5,"min":6}}`, []string{`s:1:36: step 0: "min" is given twice (keep one of them)`}},
 		{"parameter given twice in different case", `{"action":"wait","params":{"min":5,"Min":6,"MIN":7}}`, []string{

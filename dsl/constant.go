@@ -69,16 +69,49 @@ func decimalDigits(x *big.Rat) string {
 	return cut(x)
 }
 
-// exactNumber returns the value of a number as the script language writes it, without its unit.
-func exactNumber(digits string) (*big.Rat, error) {
+// exactNumber returns the value of a number as the script language writes it, in the base unit of its unit.
+func exactNumber(digits string, unit Unit) (*big.Rat, error) {
+	_, num, denom := unit.base()
+	if mantissa, places, ok := shortDecimal(digits); ok { // nearly all numbers are like this, and others take three times as long
+		for range places {
+			if num%10 == 0 {
+				num /= 10
+			} else {
+				denom *= 10
+			}
+		}
+		if denom == 1 {
+			return new(big.Rat).SetInt64(mantissa * num), nil
+		}
+		return big.NewRat(mantissa*num, denom), nil
+	}
 	x, ok := Decimal(plainDigits(digits))
 	if !ok {
 		return nil, errTooManyDigits
 	}
-	if _, err := exactly(x).sized(); err != nil {
-		return nil, errTooManyDigits
+	return calculate(OpMul, x, big.NewRat(num, denom))
+}
+
+// shortDecimal returns a number of at most 9 digits without an exponent, as a whole number and how many of its digits are decimals.
+func shortDecimal(digits string) (mantissa int64, places int, ok bool) {
+	if len(digits) > 9 {
+		return 0, 0, false
 	}
-	return x, nil
+	point := false
+	for _, c := range []byte(digits) {
+		switch {
+		case c >= '0' && c <= '9':
+			mantissa = mantissa*10 + int64(c-'0')
+			if point {
+				places++
+			}
+		case c == '.':
+			point = true
+		case c != '_':
+			return 0, 0, false
+		}
+	}
+	return mantissa, places, true
 }
 
 // plainDigits writes a number of the script language as JSON does.

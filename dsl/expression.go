@@ -32,12 +32,14 @@ type (
 	action    Call
 	bound     Bound
 	value     struct{ *Expr }
+	amount    struct{ *Expr } // before a block: a value that begins with no brace
 	quotation struct{ *Expr } // a string
 	figure    struct{ *Expr } // a number
 	modifiers struct {
-		retry         *Retrying
-		within, after *Expr
+		retry *Retrying
+		terms
 	}
+	terms struct{ within, after *Expr } // what may stand behind a condition
 )
 
 // Parse implements [participle.Parseable].
@@ -50,14 +52,14 @@ func (n *name) Parse(lex *lexer.PeekingLexer) error {
 	case t.Type == keywordToken:
 		return reserved(t)
 	default:
-		return misplaced(t, "a name", "")
+		return misplaced(lex, "a name", "")
 	}
 }
 
 // Parse implements [participle.Parseable].
 func (q *quotation) Parse(lex *lexer.PeekingLexer) error {
 	if t := lex.Peek(); t.Type != stringToken {
-		return misplaced(t, "a string in double quotes", "")
+		return misplaced(lex, "a string in double quotes", "")
 	}
 	q.Expr = stringExpr(lex.Next())
 	return nil
@@ -66,7 +68,7 @@ func (q *quotation) Parse(lex *lexer.PeekingLexer) error {
 // Parse implements [participle.Parseable].
 func (f *figure) Parse(lex *lexer.PeekingLexer) error {
 	if t := lex.Peek(); t.Type != numberToken {
-		return misplaced(t, "a number", "")
+		return misplaced(lex, "a number", "")
 	}
 	f.Expr = numberExpr(lex)
 	return nil
@@ -80,16 +82,24 @@ func (v *value) Parse(lex *lexer.PeekingLexer) error {
 }
 
 // Parse implements [participle.Parseable].
+func (a *amount) Parse(lex *lexer.PeekingLexer) error {
+	if lex.Peek().Value == "{" {
+		return misplaced(lex, "a value", "")
+	}
+	return (*value)(a).Parse(lex)
+}
+
+// Parse implements [participle.Parseable].
 func (b *bound) Parse(lex *lexer.PeekingLexer) error {
 	const hint = "it is written: limit rate <= 2 tps, spend <= 20_000 mina, stopped <= 35%"
 	t := *lex.Peek()
 	if t.Type != nameToken {
-		return misplaced(&t, "rate, spend or stopped", hint)
+		return misplaced(lex, "rate, spend or stopped", hint)
 	}
 	b.Of = nameAt(lex.Next())
 	op := lex.Peek()
 	if _, level := infix(op); level != levelCompare {
-		return misplaced(op, `"<="`, hint)
+		return misplaced(lex, `"<="`, hint)
 	}
 	b.Op = lex.Next().Value
 	most, err := expression(lex, levelSum)
@@ -122,7 +132,7 @@ func (c *action) Parse(lex *lexer.PeekingLexer) error {
 		if c.Name != nil && startsValue(word) {
 			hint += fmt.Sprintf("; a value gets its name with: let %s = …", c.Name.Text)
 		}
-		return misplaced(word, "an action with its ( )", hint)
+		return misplaced(lex, "an action with its ( )", hint)
 	}
 	c.Action = nameAt(lex.Next())
 	var err error
@@ -138,39 +148,28 @@ func (c *action) Parse(lex *lexer.PeekingLexer) error {
 	return nil
 }
 
-// Parse implements [participle.Parseable]. It reads what may stand behind an action or a condition, which may be nothing.
+// Parse implements [participle.Parseable]. It reads what may stand behind an action, which may be nothing.
 func (m *modifiers) Parse(lex *lexer.PeekingLexer) error {
 	for {
+		if err := m.terms.Parse(lex); err != nil {
+			return err
+		}
 		t := *lex.Peek()
-		var field **Expr
-		given := false
-		switch {
-		case t.Type != keywordToken:
-			return nil
-		case t.Value == "retry":
-			given = m.retry != nil
-		case t.Value == "within" && !startsDeadline(lex):
-			field = &m.within
-		case t.Value == "after":
-			field = &m.after
-		default:
+		if t.Value != "retry" {
 			return nil
 		}
-		if given || field != nil && *field != nil {
-			return finding(nil, spanOf(&t), -1, "keep one of them", "%s is given twice", t.Value)
+		if m.retry != nil {
+			return twice(&t)
 		}
+		m.retry = &Retrying{}
 		lex.Next()
 		e, err := expression(lex, levelOr)
 		if err != nil {
 			return err
 		}
-		if field != nil {
-			*field = e.Expr
-			continue
-		}
-		m.retry = &Retrying{Attempts: e.Expr}
+		m.retry.Attempts = e.Expr
 		if every := lex.Peek(); every.Value != "every" {
-			return misplaced(every, `"every"`, cmp.Or(near(every, "every"), "it is written: retry 5 every 2m"))
+			return misplaced(lex, `"every"`, cmp.Or(near(every, "every"), "it is written: retry 5 every 2m"))
 		}
 		lex.Next()
 		if e, err = expression(lex, levelOr); err != nil {
@@ -179,6 +178,33 @@ func (m *modifiers) Parse(lex *lexer.PeekingLexer) error {
 		m.retry.Every = e.Expr
 		m.retry.Span = Span{t.Pos.Offset, behind(lex)}
 	}
+}
+
+// Parse implements [participle.Parseable]. It reads what may stand behind a condition, which may be nothing.
+func (m *terms) Parse(lex *lexer.PeekingLexer) error {
+	for {
+		t := *lex.Peek()
+		field := &m.within
+		switch {
+		case t.Value == "after":
+			field = &m.after
+		case t.Value != "within" || startsDeadline(lex):
+			return nil
+		}
+		if *field != nil {
+			return twice(&t)
+		}
+		lex.Next()
+		e, err := expression(lex, levelOr)
+		if err != nil {
+			return err
+		}
+		*field = e.Expr
+	}
+}
+
+func twice(t *lexer.Token) error {
+	return finding(nil, spanOf(t), -1, "keep one of them", "%s is given twice", t.Value)
 }
 
 // startsDeadline tells the statement within 30m { … } from the modifier of the statement before it. It is the statement when its brace stands
@@ -332,7 +358,7 @@ func member(lex *lexer.PeekingLexer) (tall, error) {
 		lex.Next()
 		t := lex.Peek()
 		if t.Type != nameToken && t.Type != keywordToken {
-			return tall{}, misplaced(t, "a name", "behind a point stands the name of an output: zk.receipt")
+			return tall{}, misplaced(lex, "a name", "behind a point stands the name of an output: zk.receipt")
 		}
 		lex.Next()
 		x, err = on(&Expr{Span: Span{x.Start, endOf(t)}, Op: OpMember, Text: t.Value, X: x.Expr}, x)
@@ -357,7 +383,7 @@ func primary(lex *lexer.PeekingLexer) (tall, error) {
 			}
 			return on(&Expr{Span: Span{t.Pos.Offset, behind(lex)}, Op: OpCall, Text: t.Value, Arguments: args}, highest)
 		case isNull(t.Value):
-			return tall{}, misplaced(t, "a value", "nothing is written none")
+			return tall{}, misplaced(lex, "a value", "nothing is written none")
 		}
 		lex.Next()
 		return tall{&Expr{Span: spanOf(t), Op: OpName, Text: t.Value}, 1}, nil
@@ -370,7 +396,11 @@ func primary(lex *lexer.PeekingLexer) (tall, error) {
 		if s := second(lex).Value; s == "(" || s == "." {
 			return tall{}, reserved(t)
 		}
-		return tall{}, misplaced(t, "a value", fmt.Sprintf("%s is a word of the language and no name", t.Value))
+		hint := ""
+		if !onNewLine(lex) {
+			hint = t.Value + " is a word of the language and no name"
+		}
+		return tall{}, misplaced(lex, "a value", hint)
 	}
 	switch t.Value {
 	case "(":
@@ -379,8 +409,8 @@ func primary(lex *lexer.PeekingLexer) (tall, error) {
 		if err != nil {
 			return tall{}, err
 		}
-		if end := lex.Peek(); end.Value != ")" {
-			return tall{}, cmp.Or(unclosed(lex, t, ")"), misplaced(end, `")"`, ""))
+		if lex.Peek().Value != ")" {
+			return tall{}, cmp.Or(unclosed(lex, t, ")"), misplaced(lex, `")"`, ""))
 		}
 		lex.Next()
 		x.Span = Span{t.Pos.Offset, behind(lex)}
@@ -416,7 +446,7 @@ func primary(lex *lexer.PeekingLexer) (tall, error) {
 	if t.Value == "=" {
 		hint = "to compare, write =="
 	}
-	return tall{}, misplaced(t, "a value", hint)
+	return tall{}, misplaced(lex, "a value", hint)
 }
 
 // isNull reports whether a word is what other languages call none.
@@ -447,7 +477,8 @@ func argument(lex *lexer.PeekingLexer) (Argument, int, error) {
 			a.Name = &name
 			lex.Next()
 		case "=":
-			return a, 0, misplaced(next, `":"`, fmt.Sprintf("write %s: …; to compare, write ==", t.Value))
+			lex.Next()
+			return a, 0, misplaced(lex, `":"`, fmt.Sprintf("write %s: …; to compare, write ==", t.Value))
 		}
 	}
 	v, err := expression(lex, levelOr)
@@ -471,11 +502,11 @@ func key(lex *lexer.PeekingLexer) (Argument, int, error) {
 		}
 		a.Name = &Name{s.Span, s.Text}
 	default:
-		return a, 0, misplaced(&t, "a key", "an object is written: {a: 1, b: 2}")
+		return a, 0, misplaced(lex, "a key", "an object is written: {a: 1, b: 2}")
 	}
 	lex.Next()
-	if next := lex.Peek(); next.Value != ":" {
-		return a, 0, misplaced(next, `":"`, "an object is written: {a: 1, b: 2}")
+	if lex.Peek().Value != ":" {
+		return a, 0, misplaced(lex, `":"`, "an object is written: {a: 1, b: 2}")
 	}
 	lex.Next()
 	v, err := expression(lex, levelOr)
@@ -492,8 +523,8 @@ func sequence(lex *lexer.PeekingLexer, closing string, item func() error) error 
 		case t.Value == closing:
 			lex.Next()
 			return nil
-		case t.EOF():
-			return unfinished(lex, open, closing)
+		case t.EOF(), t.Value == "}", t.Type == keywordToken && onNewLine(lex) && beginsStatement(lex):
+			return unclosed(lex, open, closing)
 		}
 		if err := item(); err != nil {
 			return err
@@ -517,13 +548,17 @@ func unfinished(lex *lexer.PeekingLexer, open *lexer.Token, closing string) erro
 	wanted := "a comma or " + strconv.Quote(closing)
 	switch {
 	case t.Value == "=":
-		return misplaced(t, wanted, "to compare, write ==")
+		return misplaced(lex, wanted, "to compare, write ==")
 	case t.Value == ":":
-		return misplaced(t, wanted, "before a colon stands a name, without quotes")
+		return misplaced(lex, wanted, "before a colon stands a name, without quotes")
 	case startsValue(t):
-		return finding(nil, spanOf(t), -1, cmp.Or(near(t, "and", "or"), "put a comma between the two"), "no comma stands before %s", shown(t))
+		hint := near(t, "and", "or")
+		if err := behindNumber(lex); err != nil && hint == "" {
+			return err
+		}
+		return finding(nil, spanOf(t), -1, cmp.Or(hint, "put a comma between the two"), "no comma stands before %s", shown(t))
 	default:
-		return misplaced(t, wanted, "")
+		return misplaced(lex, wanted, "")
 	}
 }
 
@@ -533,6 +568,25 @@ func unclosed(lex *lexer.PeekingLexer, open *lexer.Token, closing string) error 
 		return finding(nil, spanOf(open), -1, fmt.Sprintf("put %s behind what belongs into it", closing), "this %s has no end", open.Value)
 	}
 	return nil
+}
+
+// behindNumber says what is wrong with a word that stands where the unit of a number would, or with the second number of a time; nil when what
+// comes next is neither.
+func behindNumber(lex *lexer.PeekingLexer) error {
+	t := lex.Peek()
+	here := lex.RawCursor()
+	before := lex.Range(here-1, here)[0]
+	switch {
+	case onNewLine(lex):
+		return nil
+	case before.Type == numberToken && t.Type == nameToken && second(lex).Value != ":":
+		hint := near(t, "slots", "tps", "mina", "nanomina")
+		return finding(nil, spanOf(t), -1, cmp.Or(hint, unitsHint), "%s is no unit", t.Value)
+	case before.Type == unitToken && t.Type == numberToken:
+		return finding(nil, spanOf(t), -1, "a value has one unit: 90m, not 1h 30m", "a second number")
+	default:
+		return nil
+	}
 }
 
 func numberExpr(lex *lexer.PeekingLexer) *Expr {
@@ -592,12 +646,18 @@ func startsValue(t *lexer.Token) bool {
 	return slices.Contains([]string{"(", "[", "{", "-", "not", "none", "true", "false"}, t.Value)
 }
 
-// misplaced says that something stands where something else should.
-func misplaced(t *lexer.Token, wanted, hint string) error {
-	if t.EOF() {
+// misplaced says that what comes next stands where something else should.
+func misplaced(lex *lexer.PeekingLexer, wanted, hint string) error {
+	t := lex.Peek()
+	switch {
+	case t.EOF():
 		return finding(nil, spanOf(t), -1, hint, "the text ends where %s should stand", wanted)
+	case onNewLine(lex) && beginsStatement(lex):
+		end := behind(lex)
+		return finding(nil, Span{end, end}, -1, hint, "the line ends where %s should stand", wanted)
+	default:
+		return finding(nil, spanOf(t), -1, hint, "%s stands where %s should", shown(t), wanted)
 	}
-	return finding(nil, spanOf(t), -1, hint, "%s stands where %s should", shown(t), wanted)
 }
 
 // reserved says that a keyword stands where a name should.
@@ -620,7 +680,7 @@ func shown(t *lexer.Token) string {
 
 // near returns `did you mean "X"?` where a word is nearly one of those.
 func near(t *lexer.Token, words ...string) string {
-	if t.Type != nameToken {
+	if t.Type != nameToken || slices.Contains(words, t.Value) {
 		return ""
 	}
 	return Suggest(t.Value, words)

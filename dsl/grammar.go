@@ -45,18 +45,18 @@ type (
 		Body body `parser:"'parallel' @@"`
 	}
 	repeat struct {
-		Count *value `parser:"'repeat' @@"`
-		As    *name  `parser:"( 'as' @@ )?"`
-		Body  body   `parser:"@@"`
+		Count *amount `parser:"'repeat' @@"`
+		As    *name   `parser:"( 'as' @@ )?"`
+		Body  body    `parser:"@@"`
 	}
 	deadline struct {
-		Within *value `parser:"'within' @@"`
-		Body   body   `parser:"@@"`
+		Within *amount `parser:"'within' @@"`
+		Body   body    `parser:"@@"`
 	}
 	claim struct {
-		Watch     bool       `parser:"( @'watch' | 'expect' )"`
-		Condition *value     `parser:"@@"`
-		Modifiers *modifiers `parser:"@@"`
+		Watch     bool   `parser:"( @'watch' | 'expect' )"`
+		Condition *value `parser:"@@"`
+		Terms     *terms `parser:"@@"`
 	}
 	failure struct {
 		Body body `parser:"'on' 'failure' @@"`
@@ -68,11 +68,11 @@ type (
 		Body body `parser:"(?= '{' ) @@"`
 	}
 	search struct {
-		Name  *name  `parser:"'search' @@ 'from'"`
-		From  *value `parser:"@@ 'to'"`
-		To    *value `parser:"@@ 'until' 'within'"`
-		Until *value `parser:"@@"`
-		Body  body   `parser:"@@"`
+		Name  *name   `parser:"'search' @@ 'from'"`
+		From  *value  `parser:"@@ 'to'"`
+		To    *value  `parser:"@@ 'until' 'within'"`
+		Until *amount `parser:"@@"`
+		Body  body    `parser:"@@"`
 	}
 )
 
@@ -107,7 +107,7 @@ func (s *deadline) statement(at Span) Statement {
 }
 
 func (s *claim) statement(at Span) Statement {
-	return &Claim{at, s.Watch, s.Condition.Expr, s.Modifiers.within, s.Modifiers.after}
+	return &Claim{at, s.Watch, s.Condition.Expr, s.Terms.within, s.Terms.after}
 }
 
 func (s *failure) statement(at Span) Statement { return &Closing{at, false, s.Body.block()} }
@@ -129,3 +129,48 @@ func newGrammar[G any](block func(*lexer.PeekingLexer) (body, error)) *participl
 			&experiment{}, &seed{}, &limits{}, &binding{}, &use{}, &parallel{}, &repeat{}, &deadline{}, &claim{}, &failure{}, &finally{}, &branch{}, &search{}),
 	)
 }
+
+// Grammar returns the grammar of the script language in EBNF: of the statements as participle holds it, and what our functions read.
+func Grammar() string {
+	return newGrammar[script](nil).String() + "\n" + grammarByHand
+}
+
+// grammarByHand is what the functions of expression.go, parse.go and lexer.go read. White space is what separates: a line break is no more than a blank,
+// but a unit stands on the line of its number, and within begins a statement of its own where its brace stands on its line or where it begins
+// the line.
+const grammarByHand = `
+Body = "{" Statement* "}" .
+action = ( name "=" )? name "(" ( argument ( "," argument )* ","? )? ")" modifiers .
+argument = ( ( name | keyword ) ":" )? value .
+modifiers = ( "retry" value "every" value | terms )* .
+terms = ( "within" value | "after" value )* .
+amount = (?! "{" ) value .
+bound = name ( "<=" | "<" | ">=" | ">" | "==" | "!=" ) sum .
+
+(* From loosest to tightest. "-" and "not" may also begin the right side of an operator that binds more tightly. *)
+value = conjunction ( "or" conjunction )* .
+conjunction = negation ( "and" negation )* .
+negation = "not"* comparison .
+comparison = sum ( ( "<" | "<=" | ">" | ">=" | "==" | "!=" ) sum )? .
+sum = product ( ( "+" | "-" ) product )* .
+product = minus ( ( "*" | "/" ) minus )* .
+minus = "-"* range .
+range = else ( ".." else )? .
+else = member ( "??" member )* .
+member = operand ( "." ( name | keyword ) )* .
+operand = figure | quotation | name | function | list | object | "none" | "true" | "false" | "(" value ")" .
+function = name "(" ( argument ( "," argument )* ","? )? ")" .
+list = "[" ( value ( "," value )* ","? )? "]" .
+object = "{" ( key ( "," key )* ","? )? "}" .
+key = ( name | keyword | quotation ) ":" value .
+
+figure = digits ( "." digits )? ( ( "e" | "E" ) ( "+" | "-" )? digits )? unit? .
+digits = digit ( "_"? digit )* .
+unit = "s" | "m" | "h" | "slot" | "slots" | "tps" | "/s" | "/min" | "/h" | "mina" | "nanomina" | "%" .
+quotation = "\"" ( character | escape | "${" name "}" )* "\"" .
+escape = "\\" ( "\"" | "\\" | "/" | "b" | "f" | "n" | "r" | "t" | "u" hex hex hex hex | "$" ) .
+name = ( letter | "_" ) ( letter | digit | "_" )* ( "-" ( letter | digit | "_" )+ )* .
+keyword = "experiment" | "seed" | "limit" | "param" | "let" | "use" | "parallel" | "repeat" | "watch" | "expect" | "on" | "failure" | "finally"
+        | "retry" | "every" | "within" | "after" | "as" | "and" | "or" | "not" | "none" | "true" | "false" .
+comment = "#" ( any character but the end of the line )* .
+`

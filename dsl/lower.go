@@ -53,7 +53,7 @@ func (t *Tree) Lower(o LowerOptions) (*Script, Findings) {
 		l.top(s)
 	}
 	slices.Sort(l.script.Settings)
-	return l.script, append(l.foundInSettings.Sort(), l.found.Sort()...)
+	return l.script, append(l.foundInSettings, l.found.Sort()...)
 }
 
 // lowering is the work on one script.
@@ -331,11 +331,11 @@ func (l *lowering) limit(b Bound) {
 	case most.live:
 		l.report(most.Span, usage, "a limit is a constant, and this is known only while the script runs")
 	case most.class != classNumber || most.unit != unit:
-		what := inWords(unit)
+		what := ofUnit(unit)
 		if unit == NoUnit {
 			what = "a share"
 		}
-		l.report(most.Span, usage, "the limit of %s is %s, not %s", b.Of.Text, what, most.describe())
+		l.report(most.Span, usage, "a limit of %s wants %s, and this is %s", b.Of.Text, what, most.describe())
 	case most.number.Sign() < 0 || unit == NoUnit && most.number.Cmp(big.NewRat(1, 1)) > 0:
 		bounds := "cannot be below 0"
 		if unit == NoUnit {
@@ -508,9 +508,12 @@ func (l *lowering) deadline(s *Deadline) Item {
 	return item
 }
 
+// tooManyRounds reports the outermost repeat, and ends the work.
 func (l *lowering) tooManyRounds(span Span) {
+	rounds := l.rounds
+	l.rounds = nil // it is about no round in particular
 	l.report(Span{span.Start, min(span.End, span.Start+len("repeat"))}, "fewer rounds", "with all its rounds this repeat comes to more than %d statements", maxUnrolled)
-	l.silent = true
+	l.rounds, l.silent = rounds, true
 }
 
 // repeat lowers the body once for each round.
@@ -527,6 +530,10 @@ func (l *lowering) repeat(s *Repeat, items []Item) []Item {
 		l.outer, l.seen, l.cached = s.Span, map[Span]int{}, map[*Expr]kept{}
 	}
 	if rounds*len(s.Body.Statements)+l.unrolled > maxUnrolled {
+		if len(l.rounds) > 0 {
+			l.tooManyRounds(l.outer)
+			return items
+		}
 		rounds = 1 // what is wrong inside is found all the same
 		l.report(head(s), "fewer rounds", "with all its rounds this repeat comes to more than %d statements", maxUnrolled)
 	}
@@ -594,7 +601,7 @@ func (l *lowering) claim(s *Claim, items []Item) []Item {
 		}
 		l.report(condition.Span, hint, "%s wants a condition that is true or false, and this is %s", word, condition.describe())
 	case !condition.live && !condition.hidden:
-		l.warn(condition.Span, "", "this is always %v", condition.truth)
+		l.warn(condition.Span, "compare an output, a metric or now() with something", "this is always %v", condition.truth)
 	}
 	judged.Condition = l.formula(condition)
 	switch {

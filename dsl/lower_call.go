@@ -17,6 +17,7 @@ type callable struct {
 	folded  map[string]target // by JSON name in lower case
 	absent  []*Value          // of each parameter, where it is one that the script language fills in
 	needed  []int             // indices of parameters that have an Absent
+	bare    []int             // indices of parameters that a value without a name may be for
 }
 
 // target is what an argument is for: a parameter, or both ends of a range.
@@ -46,6 +47,9 @@ func newCallable(s Signature) *callable {
 		a.targets[name] = t
 		if p.Absent != "" {
 			a.needed = append(a.needed, i)
+		}
+		if p.Positional {
+			a.bare = append(a.bare, i)
 		}
 	}
 	return a
@@ -93,9 +97,8 @@ func (l *lowering) call(c *Call, items []Item) []Item {
 	item := Item{Span: c.Span, Number: l.number(), Step: step}
 	l.steps++
 	l.current = step.Number
-	sound := true
 	if known {
-		sound = l.argumentsOf(c, a, step)
+		l.argumentsOf(c, a, step)
 	} else {
 		l.evaluateAll(c)
 	}
@@ -107,7 +110,8 @@ func (l *lowering) call(c *Call, items []Item) []Item {
 			step.ID += l.roundID()
 		}
 	}
-	for _, f := range l.checker.Step(l.source, step) {
+	wrong := l.checker.Step(l.source, step)
+	for _, f := range wrong {
 		l.add(f)
 	}
 	if c.Name == nil {
@@ -115,7 +119,7 @@ func (l *lowering) call(c *Call, items []Item) []Item {
 	}
 	made := &namedStep{number: step.Number, action: c.Action.Text, open: !known, outputs: l.checker.earlier[step.Number].outputs}
 	if known {
-		made.main, made.open = a.Main, !sound && a.Numbered != nil
+		made.main, made.open = a.Main, a.Numbered != nil && (wrong.Errors() || slices.ContainsFunc(step.Args, Arg.broken))
 	}
 	l.bind(*c.Name, named{step: made})
 	return append(items, item)
@@ -198,9 +202,8 @@ func (l *lowering) retry(r *Retrying) *Retry {
 	return &Retry{Span: r.Span, Attempts: int(attempts.number.Num().Int64()), Every: *every}
 }
 
-// argumentsOf lowers the arguments of a call. It is false when something is wrong with one of them.
-func (l *lowering) argumentsOf(c *Call, a *callable, step *Step) bool {
-	before := len(l.found)
+// argumentsOf lowers the arguments of a call.
+func (l *lowering) argumentsOf(c *Call, a *callable, step *Step) {
 	step.Args = make([]Arg, 0, len(c.Arguments)+len(a.needed)+1)
 	given := l.given[:0]
 	for range a.Params {
@@ -243,7 +246,6 @@ func (l *lowering) argumentsOf(c *Call, a *callable, step *Step) bool {
 			step.Args = append(step.Args, l.absent(a, p, step))
 		}
 	}
-	return len(l.found) == before
 }
 
 // spelling is the name of an argument in messages.
@@ -270,7 +272,15 @@ func notKnown(name string, span Span, value *Expr) Arg {
 	if value != nil {
 		place = value.Span
 	}
-	return Arg{Name: name, NameSpan: span, Value: Value{Span: place, Shape: Object}, Formula: &Formula{Span: place, Op: opConstant}}
+	return Arg{Name: name, NameSpan: span, Value: Value{Span: place, Shape: Object}, Formula: unknownFormula(place)}
+}
+
+// unknownFormula stands for a value that is not known, since something is wrong with it.
+func unknownFormula(place Span) *Formula { return &Formula{Span: place, Op: opConstant} }
+
+// broken reports whether something is wrong with the argument's value, which was said.
+func (a Arg) broken() bool {
+	return a.Formula != nil && a.Formula.Op == opConstant && a.Formula.param == nil
 }
 
 // absent is the argument for a parameter that the script leaves out, and that is not its zero value then.
@@ -319,27 +329,9 @@ func (l *lowering) experimentFor(a *callable, step *Step) string {
 
 // positional lowers an argument without a name: it is for the parameter that has its unit.
 func (l *lowering) positional(a *callable, step *Step, argument *Argument, given []bool) {
-	var candidates []int
-	for i, p := range a.Params {
-		if p.Positional {
-			candidates = append(candidates, i)
-		}
-	}
+	candidates := a.bare
 	if len(candidates) == 0 {
-		l.eval(argument.Value)
-		if argument.Value == nil {
-			return
-		}
-		hint := "write NAME: value"
-		if all := a.scriptNames(); len(all) > 0 {
-			hint += "; it has " + strings.Join(all, ", ")
-		}
-		if v := argument.Value; v.Op == OpName {
-			if _, ok := a.target(v.Text); ok {
-				hint = fmt.Sprintf("write %s: %s", v.Text, v.Text)
-			}
-		}
-		l.report(argument.Span, hint, "%s takes its values by name", a.Action)
+		l.nameless(a, step, argument, given)
 		return
 	}
 	value := l.eval(argument.Value)
@@ -350,7 +342,7 @@ func (l *lowering) positional(a *callable, step *Step, argument *Argument, given
 			for _, p := range candidates {
 				param := &a.Params[p]
 				_, each := param.unit()
-				whole := new(big.Rat).Quo(value.number, big.NewRat(each, 1)).IsInt()
+				_, whole := small(value.number, each)
 				if best < 0 && whole && (!exact || param.written() == value.as) {
 					best = p
 				}
@@ -377,6 +369,35 @@ func (l *lowering) positional(a *callable, step *Step, argument *Argument, given
 	}
 	given[best] = true
 	step.Args = append(step.Args, l.arg(value, &a.Params[best], argument.Span))
+}
+
+// nameless reports a value without a name for an action whose values have names.
+func (l *lowering) nameless(a *callable, step *Step, argument *Argument, given []bool) {
+	l.eval(argument.Value)
+	if argument.Value == nil {
+		return
+	}
+	meant, hint := -1, "it has none"
+	if all := a.scriptNames(); len(all) > 0 {
+		hint = "write NAME: value; it has " + strings.Join(all, ", ")
+	}
+	if t, ok := a.target(argument.Value.Text); ok && argument.Value.Op == OpName {
+		meant = t.first
+	} else {
+		meant = slices.IndexFunc(a.Params, func(p Param) bool { return p.Required })
+		for meant >= 0 && meant < len(given) && (given[meant] || !a.Params[meant].Required) {
+			meant++
+		}
+	}
+	if meant >= 0 && meant < len(given) && !given[meant] { // nothing more is said about that one
+		name := a.Params[meant].ScriptName()
+		given[meant] = true
+		step.Args = append(step.Args, notKnown(a.Params[meant].Name, argument.Span, argument.Value))
+		if value := l.textOf(argument.Span); len(a.Params) == 1 || value == name {
+			hint = fmt.Sprintf("write %s: %s", name, value)
+		}
+	}
+	l.report(argument.Span, hint, "%s takes its values by name", a.Action)
 }
 
 // written is the unit that a parameter's number in JSON is in, as the script language writes it.
@@ -438,6 +459,12 @@ func (l *lowering) lowered(a *callable, t target, step *Step, name Span, value *
 		return v.varies, 0
 	}
 	if v.class == classRange && t.both {
+		if !l.unitFits(v, param) {
+			for p := t.first; p <= t.last; p++ {
+				step.Args = append(step.Args, notKnown(a.Params[p].Name, name, value))
+			}
+			return false, 0
+		}
 		low, high := v.ends()
 		if value.Op != OpRange { // it has a name, and its ends are written elsewhere
 			low.Span, high.Span = v.Span, v.Span
@@ -452,7 +479,7 @@ func (l *lowering) lowered(a *callable, t target, step *Step, name Span, value *
 		}
 		arg := l.arg(v, &a.Params[p], name)
 		step.Args = append(step.Args, arg)
-		if arg.Formula != nil && arg.Formula.Op == opConstant && arg.Formula.param == nil { // what is wrong with it was said
+		if arg.broken() {
 			v.class = classWrong
 		}
 	}
@@ -477,20 +504,20 @@ func (l *lowering) arg(v term, param *Param, name Span) Arg {
 	arg := Arg{Name: param.Name, NameSpan: name, Value: Value{Span: v.Span, Shape: Object}}
 	switch {
 	case v.class == classWrong:
-		arg.Formula = &Formula{Span: v.Span, Op: opConstant}
+		arg.Formula = unknownFormula(v.Span)
 	case v.ref != nil:
 		arg.Ref = v.ref
 		if v.orElse != nil {
 			arg.Ref = l.withElse(v, param)
 		}
 		if arg.Ref == nil || !l.numberFits(v, param) {
-			arg.Ref, arg.Formula = nil, &Formula{Span: v.Span, Op: opConstant}
+			arg.Ref, arg.Formula = nil, unknownFormula(v.Span)
 		}
 	case v.live:
 		arg.Formula = l.formulaFor(v, param)
 	case v.hidden && v.class == classText:
 		if !l.fits(v, param) || param.List {
-			arg.Formula = &Formula{Span: v.Span, Op: opConstant}
+			arg.Formula = unknownFormula(v.Span)
 			break
 		}
 		arg.Formula = &Formula{Span: v.Span, Op: opConstant, Value: Constant{Secret: true}, Number: l.current, param: param}
@@ -499,7 +526,7 @@ func (l *lowering) arg(v term, param *Param, name Span) Arg {
 	default:
 		value, ok := l.value(v, param)
 		if !ok {
-			arg.Formula = &Formula{Span: v.Span, Op: opConstant}
+			arg.Formula = unknownFormula(v.Span)
 			break
 		}
 		arg.Value = value
@@ -531,7 +558,7 @@ func (l *lowering) withElse(v term, param *Param) *Ref {
 
 // formulaFor returns the formula for a parameter, and reports one that is not for it.
 func (l *lowering) formulaFor(v term, param *Param) *Formula {
-	bad := &Formula{Span: v.Span, Op: opConstant}
+	bad := unknownFormula(v.Span)
 	f := *v.formula
 	f.param = param
 	if v.class == classAnything {
@@ -601,7 +628,7 @@ func (p Param) wants() string {
 	case shape == Number && unit == UnitNanomina:
 		return "an amount"
 	case shape == Number && unit != NoUnit:
-		return inWords(unit)
+		return ofUnit(unit)
 	case p.Kind == Int:
 		return "a whole number"
 	case shape == Number:
@@ -609,7 +636,7 @@ func (p Param) wants() string {
 	case shape == Bool:
 		return "true or false"
 	default:
-		return fmt.Sprintf("one value (%s)", p.Kind)
+		return "a " + string(p.Kind)
 	}
 }
 
@@ -618,8 +645,9 @@ func (p Param) example() string {
 	unit, each := p.unit()
 	shape, fixed := p.Kind.shape()
 	switch {
-	case p.List && p.Kind == Ratio:
-		return "[30%]"
+	case p.List && fixed && shape != Object:
+		p.List = false
+		return "[" + p.example() + "]"
 	case p.List:
 		return "[…]"
 	case len(p.Words) > 0:

@@ -73,18 +73,29 @@ func (t term) describe() string {
 	case classTruth:
 		return "true or false"
 	case classNumber:
-		return inWords(t.unit)
+		return ofUnit(t.unit)
 	case classRange:
 		return "a range"
 	case classText:
 		return "a text"
 	case classList:
+		if t.live {
+			return wants(t.kind, true)
+		}
 		return "a list"
 	case classObject:
 		return "an object"
 	default:
 		return "a value"
 	}
+}
+
+// ofUnit says what a number of a unit is.
+func ofUnit(unit Unit) string {
+	if unit == UnitSlot {
+		return "a number of slots"
+	}
+	return inWords(unit)
 }
 
 // shown writes a constant number as the script has it, or would.
@@ -156,14 +167,11 @@ func (l *lowering) wrong(span Span, hint, format string, args ...any) term {
 }
 
 func (l *lowering) numeral(e *Expr) term {
-	x, err := exactNumber(e.Text)
+	x, err := exactNumber(e.Text, e.Unit)
 	if err != nil {
 		return l.wrong(e.Span, "", "%v", err)
 	}
-	unit, num, denom := e.Unit.base()
-	if num != denom {
-		x = x.Mul(x, big.NewRat(num, denom))
-	}
+	unit, _, _ := e.Unit.base()
 	return term{class: classNumber, number: x, unit: unit, digits: e.Text, as: e.Unit}
 }
 
@@ -229,7 +237,7 @@ func (l *lowering) list(e *Expr) term {
 		case of.class == classWrong:
 			t.class = classWrong
 		case of.live:
-			t = l.wrong(of.Span, "join(group1: …, group2: …) puts lists together", "a list holds constants, and this is known only while the script runs")
+			t = l.wrong(of.Span, "an output stands for a whole parameter: nodes: all; join(…) puts lists together", "a list holds constants, and this is known only while the script runs")
 		case of.class == classRange:
 			t = l.wrong(of.Span, "", "a range has no place in a list")
 		default:
@@ -264,28 +272,9 @@ func (l *lowering) object(e *Expr) term {
 }
 
 func (l *lowering) rangeOf(e *Expr) term {
-	low, high := l.eval(e.X), l.eval(e.Y)
+	low, high := l.end(e.X, e.Unit), l.end(e.Y, e.Unit)
 	if low.class == classWrong || high.class == classWrong {
 		return term{}
-	}
-	for _, end := range []*term{&low, &high} {
-		switch {
-		case end.live:
-			return l.wrong(end.Span, "", "the ends of a range are constants, and this is known only while the script runs")
-		case end.class != classNumber:
-			return l.wrong(end.Span, "a range is written 0.1..0.2 mina", "the ends of a range are numbers, and this is %s", end.describe())
-		case end.unit == NoUnit && end.as == NoUnit && e.Unit != NoUnit: // the unit behind the range counts for both
-			unit, num, denom := e.Unit.base()
-			scaled, err := calculate(OpMul, end.number, big.NewRat(num, denom))
-			if err != nil {
-				return l.wrong(end.Span, "", "%v", err)
-			}
-			end.number, end.unit, end.as = scaled, unit, e.Unit
-		case e.Unit != NoUnit && end.as != e.Unit: // a..b mina, where a has a unit of its own
-			if unit, _, _ := e.Unit.base(); unit != end.unit {
-				return l.wrong(e.Span, "", "a range from %s to %s", low.describe(), inWords(unit))
-			}
-		}
 	}
 	switch {
 	case low.unit != high.unit:
@@ -297,6 +286,24 @@ func (l *lowering) rangeOf(e *Expr) term {
 		class: classRange, number: low.number, upper: high.number, unit: low.unit, varies: low.varies || high.varies,
 		list: &[]term{low, high}, secret: low.secret || high.secret,
 	}
+}
+
+// end works out one end of a range. The unit behind the range counts for an end that has none.
+func (l *lowering) end(e *Expr, unit Unit) term {
+	if e != nil && e.Op == OpNumber && e.Unit == NoUnit {
+		t := l.numeral(&Expr{Span: e.Span, Text: e.Text, Unit: unit})
+		t.Span = e.Span
+		return t
+	}
+	t := l.eval(e)
+	switch {
+	case t.class == classWrong:
+	case t.live:
+		return l.wrong(t.Span, "", "the ends of a range are constants, and this is known only while the script runs")
+	case t.class != classNumber:
+		return l.wrong(t.Span, "a range is written 0.1..0.2 mina", "the ends of a range are numbers, and this is %s", t.describe())
+	}
+	return t
 }
 
 // ends returns the ends of a range as numbers.
@@ -333,7 +340,7 @@ func (l *lowering) isNumber(t term, op Op) bool {
 	case classList:
 		l.report(t.Span, "count(…) says how many elements it has", "%s wants numbers, and this is a list", op)
 	case classRange:
-		l.report(t.Span, "", "%s wants numbers, and this is a range", op)
+		l.report(t.Span, "an end of a range that is worked out stands in ( ): 1..(2 * 3)", "%s wants numbers, and this is a range", op)
 	default:
 		l.report(t.Span, "", "%s wants numbers, and this is %s", op, t.describe())
 	}
@@ -757,7 +764,7 @@ func (l *lowering) coverage(e *Expr) term {
 		return term{}
 	}
 	if won.class != classAnything && (won.class != classList || !won.live || won.kind != SlotsWon && won.kind != Any) {
-		return l.wrong(won.Span, "won = slots-won(nodes: …), coverage(won)", "coverage wants the slots that nodes won, and this is %s", won.describe())
+		return l.wrong(won.Span, "write won = slots-won(nodes: …), then coverage(won)", "coverage wants the slots that nodes won, and this is %s", won.describe())
 	}
 	if from == nil {
 		return term{class: classNumber, live: true, formula: l.formulaOf(e, *won)}

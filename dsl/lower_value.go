@@ -2,7 +2,9 @@ package dsl
 
 import (
 	"fmt"
+	"math"
 	"math/big"
+	"strconv"
 )
 
 // This file makes of constants the values that the JSON stream has.
@@ -13,7 +15,7 @@ func (l *lowering) value(t term, param *Param) (Value, bool) {
 	case t.class == classWrong:
 		return Value{}, false
 	case t.class == classObject:
-		l.report(t.Span, "objects stand in lists", "%q cannot be an object", param.ScriptName())
+		l.report(t.Span, "write "+param.ScriptName()+": "+param.example(), "%q cannot be an object", param.ScriptName())
 		return Value{}, false
 	case t.class == classNone:
 	case param.List && t.class != classList:
@@ -114,12 +116,11 @@ func (l *lowering) element(t term, param *Param) (Value, bool) {
 // fits reports a constant of another kind than the parameter, or each element of it, has.
 func (l *lowering) fits(t term, param *Param) bool {
 	shape, fixed := param.Kind.shape()
-	name := param.ScriptName()
 	switch {
 	case t.class == classWrong:
 		return false
 	case t.class == classText && param.Kind == EnvName && t.secret:
-		l.report(t.Span, "write the variable's name alone, in quotes", "%q is the name of a variable, and this is its value", name)
+		l.report(t.Span, "write the variable's name alone, in quotes", "%q is the name of a variable, and this is its value", param.ScriptName())
 		return false
 	case !fixed, t.class == classList, t.class == classRange, t.class == classNone:
 		return true
@@ -127,26 +128,76 @@ func (l *lowering) fits(t term, param *Param) bool {
 		t.class == classObject && shape == Object:
 		return true
 	}
-	hint := "write " + name + ": " + param.example()
-	if shape == Object {
-		hint = "it is an output of another step"
-	}
-	l.report(t.Span, hint, "%q wants %s, and this is %s", name, param.wants1(), t.describe())
+	l.report(t.Span, "write "+param.ScriptName()+": "+param.example(), "%s wants %s, and this is %s", param.element(), param.wants1(), t.describe())
 	return false
+}
+
+// element names a parameter, or an element of it where it is a list.
+func (p Param) element() string {
+	if p.List {
+		return fmt.Sprintf("an element of %q", p.ScriptName())
+	}
+	return fmt.Sprintf("%q", p.ScriptName())
 }
 
 // digits returns a constant number as JSON has it: in the parameter's unit there. Where that is the unit in which the script writes it, its
 // text is kept.
 func (l *lowering) digits(t term, param *Param) (string, bool) {
+	if !l.unitFits(t, param) {
+		return "", false
+	}
+	_, each := param.unit()
+	if n, ok := small(t.number, each); ok && n >= 0 && n <= math.MaxInt32 { // most numbers are like this
+		if t.keepsDigits(param) {
+			return plainDigits(t.digits), true
+		}
+		return strconv.FormatInt(n, 10), true
+	}
+	x := t.number
+	if each != 1 {
+		x = new(big.Rat).Mul(x, big.NewRat(1, each))
+	}
+	if !l.inBounds(t, x, param) {
+		return "", false
+	}
+	if t.keepsDigits(param) {
+		return plainDigits(t.digits), true
+	}
+	return decimalDigits(x), true
+}
+
+// keepsDigits reports whether a number is written with the unit that it has in JSON.
+func (t term) keepsDigits(param *Param) bool {
+	unit := param.written()
+	return t.digits != "" && (t.as == unit || unit == UnitSlot || t.as == UnitPerSec)
+}
+
+// small returns a number divided by each, where that is a whole number that an int64 holds.
+func small(x *big.Rat, each int64) (int64, bool) {
+	if !x.IsInt() || !x.Num().IsInt64() {
+		return 0, false
+	}
+	n := x.Num().Int64()
+	return n / each, n%each == 0
+}
+
+// unitFits reports a constant number, or range, of another unit than the parameter has.
+func (l *lowering) unitFits(t term, param *Param) bool {
 	_, fixed := param.Kind.shape()
-	unit, each := param.unit()
-	name := param.ScriptName()
-	hint := "write " + name + ": " + param.example()
+	unit, _ := param.unit()
+	if fixed && t.unit == unit {
+		return true
+	}
+	hint := "write " + param.ScriptName() + ": " + param.example()
 	switch {
 	case !fixed && t.unit != NoUnit:
-		l.report(t.Span, "write it without a unit", "%q wants a value of no kind in particular, and %s is %s", name, t.shown(), inWords(t.unit))
-		return "", false
-	case t.unit == unit, unit == UnitSlot && t.unit == NoUnit:
+		l.report(t.Span, "write it without a unit", "%s is a value of any kind, and %s is %s", param.element(), t.shown(), ofUnit(t.unit))
+		return false
+	case t.unit == NoUnit && (unit == NoUnit || unit == UnitSlot):
+		return true
+	case t.unit == NoUnit && t.class == classRange:
+		l.report(t.Span, hint, "%s is %s, and this range has no unit", param.element(), ofUnit(unit))
+		return false
 	case t.unit == NoUnit:
 		if t.digits != "" {
 			hint = "write " + withUnit(t.digits, param.written())
@@ -154,38 +205,64 @@ func (l *lowering) digits(t term, param *Param) (string, bool) {
 				hint = fmt.Sprintf("write %s mina, or %s nanomina", t.digits, t.digits)
 			}
 		}
-		l.report(t.Span, hint, "%q is %s, and %s has no unit", name, inWords(unit), t.shown())
-		return "", false
-	case unit == NoUnit && t.digits != "" && t.as != UnitPercent:
-		l.report(t.Span, "write "+t.digits, "%q wants %s, and %s is %s", name, param.wants1(), t.shown(), inWords(t.unit))
-		return "", false
-	default:
-		l.report(t.Span, hint, "%q wants %s, and %s is %s", name, param.wants1(), t.shown(), inWords(t.unit))
-		return "", false
+		l.report(t.Span, hint, "%s is %s, and %s has no unit", param.element(), ofUnit(unit), t.shown())
+		return false
+	case unit == NoUnit && t.digits != "":
+		hint = "write " + t.digits
 	}
-	x := t.number
-	if each != 1 {
-		x = new(big.Rat).Mul(x, big.NewRat(1, each))
+	if t.class == classRange {
+		l.report(t.Span, hint, "%s wants %s, and this is %s", param.element(), param.wants1(), ofUnit(t.unit))
+		return false
 	}
-	if !x.IsInt() {
-		switch {
-		case param.Kind == Int && each == 60:
-			low := new(big.Rat).SetInt(new(big.Int).Quo(x.Num(), x.Denom()))
-			high := new(big.Rat).Add(low, big.NewRat(1, 1))
-			l.report(t.Span, fmt.Sprintf("write %sm or %sm", decimalDigits(low), decimalDigits(high)), "%q is in whole minutes, and this is %s", name, t.shown())
-			return "", false
-		case param.Kind == Int && unit == UnitSecond:
-			l.report(t.Span, hint, "%q is in whole seconds, and this is %s", name, t.shown())
-			return "", false
-		case param.Kind == Nanomina:
-			l.report(t.Span, "0.000000001 mina is the least", "%q is in whole nanomina, and this is %s", name, t.shown())
-			return "", false
+	l.report(t.Span, hint, "%s wants %s, and %s is %s", param.element(), param.wants1(), t.shown(), ofUnit(t.unit))
+	return false
+}
+
+// inBounds reports a constant number that JSON cannot have for the parameter. What it is there is x.
+func (l *lowering) inBounds(t term, x *big.Rat, param *Param) bool {
+	as := param.written()
+	whole := param.Kind == Int || param.Kind == Nanomina
+	if whole && !x.IsInt() {
+		low := new(big.Int).Div(x.Num(), x.Denom())
+		high := new(big.Int).Add(low, big.NewInt(1))
+		hint := "write " + withUnit(low.String(), as) + " or " + withUnit(high.String(), as)
+		l.report(t.Span, hint, "%s is a whole number%s, and this is %s", param.element(), param.unitWords(), t.shown())
+		return false
+	}
+	if param.Kind != Int && param.Kind != Any && x.Sign() < 0 {
+		l.report(t.Span, "", "%s cannot be negative, and this is %s", param.element(), t.shown())
+		return false
+	}
+	if !whole {
+		return true
+	}
+	least, most := big.NewInt(math.MinInt32), big.NewInt(math.MaxInt32) // in JSON
+	if param.Kind == Nanomina {
+		most.SetUint64(math.MaxUint64)
+	}
+	shown := func(bound *big.Int) string {
+		if as == UnitNanomina {
+			return withUnit(decimalDigits(UnitMina.in(new(big.Rat).SetInt(bound))), UnitMina)
 		}
+		return withUnit(bound.String(), as)
 	}
-	if t.digits != "" && (t.as == param.written() || unit == UnitSlot || t.as == UnitPerSec) {
-		return plainDigits(t.digits), true
+	switch {
+	case x.Cmp(new(big.Rat).SetInt(least)) < 0:
+		l.report(t.Span, "", "%s is at least %s, and this is %s", param.element(), shown(least), t.shown())
+		return false
+	case x.Cmp(new(big.Rat).SetInt(most)) > 0:
+		l.report(t.Span, "", "%s is at most %s, and this is %s", param.element(), shown(most), t.shown())
+		return false
 	}
-	return decimalDigits(x), true
+	return true
+}
+
+// unitWords says what a parameter's number counts: of minutes.
+func (p Param) unitWords() string {
+	if p.Unit == "" {
+		return ""
+	}
+	return " of " + p.Unit
 }
 
 // wants1 says what one value, or element, of a parameter is.

@@ -155,7 +155,7 @@ func (l *lowering) member(e *Expr) term {
 	last := Span{e.End - len(e.Text), e.End}
 	switch {
 	case !ok && l.isMetric(root.Text):
-		return l.wrong(e.Span, nearest(full, l.metricNames()), "there is no metric %s", full)
+		return l.wrong(e.Span, cmp.Or(Suggest(full, l.metricNames()), "there are "+strings.Join(l.metricNames(), ", ")), "there is no metric %s", full)
 	case !ok || n.beside:
 		return l.unknown(root.Text, root.Span)
 	case n.constant != nil:
@@ -309,6 +309,9 @@ func (l *lowering) unknown(name string, span Span) term {
 	if name == "" || l.missing[name] {
 		return term{}
 	}
+	if l.source != l.tree.Source {
+		return l.wrong(span, "write a value, such as 30m", "a setting knows no names: nothing is named %q", name)
+	}
 	l.missing[name] = true
 	for _, m := range l.everyName()[name] {
 		line := l.line(m.at)
@@ -318,7 +321,9 @@ func (l *lowering) unknown(name string, span Span) term {
 			return l.wrong(span, "put this statement behind the parallel", "%q is made in line %s, in a branch that runs at the same time", name, line)
 		case !inside:
 			return l.wrong(span, "make it outside of the block, or use it inside", "%q is made in line %s, inside %s, and known only there", name, line, m.where)
-		case m.at.Start >= span.Start || l.binding == m.at:
+		case l.binding == m.at:
+			return l.wrong(span, "it can be used behind this statement", "%q is the name of what this statement makes", name)
+		case m.at.Start >= span.Start:
 			return l.wrong(span, "put this statement behind line "+line, "%q is used before it is made", name)
 		}
 	}
@@ -360,5 +365,5 @@ func (l *lowering) guess(name string) string {
 			return fmt.Sprintf("a text stands in quotes: %q", name)
 		}
 	}
-	return ""
+	return "names are made with let, param or NAME = action(…)"
 }

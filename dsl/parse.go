@@ -1,7 +1,6 @@
 package dsl
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -103,7 +102,11 @@ func (p *parser) statements(lex *lexer.PeekingLexer) []Statement {
 func (p *parser) block(lex *lexer.PeekingLexer) (body, error) {
 	open := lex.Peek()
 	if open.Value != "{" {
-		return nil, misplaced(open, `"{"`, near(open, "as", "within"))
+		hint := ""
+		if !onNewLine(lex) {
+			hint = near(open, "as")
+		}
+		return nil, misplaced(lex, `"{"`, hint)
 	}
 	lex.Next()
 	b := &Block{}
@@ -137,11 +140,11 @@ func (p *parser) statement(lex *lexer.PeekingLexer) Statement {
 		if t.EOF() || t.Value == "}" || onNewLine(lex) || beginsStatement(lex) || t.Value == "{" {
 			return s
 		}
-		err = trailing(t)
+		err = trailing(lex)
 	}
 	lex.LoadCheckpoint(begin)
-	if right := p.misspelled(lex, err); right != "" {
-		p.report(finding(nil, spanOf(&first), -1, fmt.Sprintf("did you mean %q?", right), "%s begins no statement", shown(&first)))
+	if right, hint := misspelled(lex, err); right != "" {
+		p.report(finding(nil, spanOf(&first), -1, hint, "%s begins no statement", shown(&first)))
 		known := len(p.found)
 		t := lex.Peek() // of the tokens themselves: what follows is read as if it were spelled right
 		t.Value, t.Type = right, keywordToken
@@ -168,27 +171,42 @@ func (p *parser) amiss(start, end int) bool {
 	return slices.ContainsFunc(p.scan.faults, func(f Finding) bool { return f.Span.Start >= start && f.Span.Start < end })
 }
 
-// skip steps over a statement that is broken, up to the next line that begins one, or to the end of the block.
+// skip steps over a statement that is broken: up to the next line that begins one, or to the end of the block. While a bracket has no end, such
+// a line has to look like a statement; without, it has to look like no more than a line that does not go on with the one before.
 func (p *parser) skip(lex *lexer.PeekingLexer) {
-	depth := 0
+	depth, open := 0, false
 	for first := true; !lex.Peek().EOF(); first = false {
-		if !first && depth == 0 && onNewLine(lex) && beginsStatement(lex) {
+		if !first && depth == 0 && onNewLine(lex) && (beginsStatement(lex) || !open && !continues(lex)) {
 			return
 		}
 		t := lex.Peek()
-		if t.Type == signToken && !p.scan.strays[t.Pos.Offset] {
-			switch t.Value {
-			case "(", "[", "{":
+		stray := p.scan.strays[t.Pos.Offset]
+		switch t.Value {
+		case "(", "[", "{":
+			if stray {
+				open = true
+			} else {
 				depth++
-			case ")", "]", "}":
-				if depth == 0 {
-					return
-				}
+			}
+		case ")", "]", "}":
+			if !stray && depth == 0 {
+				return
+			}
+			if !stray {
 				depth--
 			}
 		}
 		lex.Next()
 	}
+}
+
+// continues reports whether the next token, which begins a line, may belong to the statement before it.
+func continues(lex *lexer.PeekingLexer) bool {
+	t := lex.Peek()
+	here := lex.RawCursor()
+	before := lex.Range(here-1, here)[0]
+	whole := before.Type != signToken && before.Type != keywordToken || isClosing(&before) || startsValue(&before)
+	return !whole || t.Type == signToken && !isClosing(t) && t.Value != "(" || t.Type == keywordToken && t.Value != "failure" && !slices.Contains(starters(), t.Value)
 }
 
 // beginsStatement reports whether the next token looks like the first of a statement.
@@ -197,7 +215,7 @@ func beginsStatement(lex *lexer.PeekingLexer) bool {
 	switch t.Type {
 	case nameToken:
 		next := second(lex)
-		return next.Value == "=" || next.Value == "(" || t.Value == "search" && next.Type == nameToken
+		return next.Value == "=" || next.Value == "(" || next.Type == nameToken && (t.Value == "search" || elsewhere(t.Value) != "")
 	case keywordToken:
 		next := second(lex)
 		return slices.Contains(starters(), t.Value) && next.Value != ":" && next.Value != "," && next.Value != ")"
@@ -265,44 +283,44 @@ func elsewhere(word string) string {
 	}
 }
 
-// misspelled returns the word that is meant by a first word that begins no statement, and "" when there is none.
-func (p *parser) misspelled(lex *lexer.PeekingLexer, err error) string {
-	t := *lex.Peek()
+// misspelled returns the word that is meant by a first word that begins no statement, and a hint that says so; "" when there is none.
+func misspelled(lex *lexer.PeekingLexer, err error) (right, hint string) {
+	t, next := *lex.Peek(), second(lex)
 	var unexpected *participle.UnexpectedTokenError
-	if t.Type != nameToken || elsewhere(t.Value) != "" || !errors.As(err, &unexpected) || unexpected.Unexpected.Pos.Offset != t.Pos.Offset {
-		return ""
+	switch {
+	case t.Type != nameToken || elsewhere(t.Value) != "" || !errors.As(err, &unexpected) || unexpected.Unexpected.Pos != t.Pos:
+		return "", ""
+	case next.Type == signToken && next.Value != "{" && next.Value != "[" && next.Value != "-":
+		return "", ""
 	}
-	next := second(lex)
-	if next.Type == signToken && next.Value != "{" && next.Value != "[" && next.Value != "-" {
-		return ""
+	hint = Suggest(t.Value, starters())
+	for _, word := range starters() {
+		if hint != "" && hint == Suggest(t.Value, []string{word}) {
+			return word, hint
+		}
 	}
-	var right string
-	if _, scanned := fmt.Sscanf(Suggest(t.Value, starters()), "did you mean %q?", &right); scanned != nil {
-		return ""
-	}
-	return right
+	return "", ""
 }
 
 // explain says what is wrong with the statement that begins here.
 func (p *parser) explain(lex *lexer.PeekingLexer, err error) Finding {
-	first, next := *lex.Peek(), *second(lex)
-	if first.Type == keywordToken && next.Value == "=" {
-		err = reserved(&first)
-	}
+	first, next := *lex.Peek(), second(lex)
 	hint := written(first.Value)
 	if hint != "" {
 		hint = "it is written: " + hint
 	}
 	var unexpected *participle.UnexpectedTokenError
-	if errors.As(err, &unexpected) {
-		t := unexpected.Unexpected
-		wanted := map[string]string{"let": `"="`, "param": `"="`, "use": `"as"`, "on": `"failure"`, "search": "the next word of a search"}[first.Value]
-		switch {
-		case t.Pos.Offset == first.Pos.Offset:
-			err = noStatement(&first, &next)
-		default:
-			err = misplaced(&t, wanted, cmp.Or(near(&t, "as", "failure", "from", "to", "until"), hint))
+	switch {
+	case first.Type == keywordToken && next.Value == "=" && first.Value != "let" && first.Value != "param":
+		err = reserved(&first)
+	case errors.As(err, &unexpected) && unexpected.Unexpected.Pos == first.Pos:
+		err = noStatement(lex)
+	case unexpected != nil: // one of the words and signs of the grammar's tags is missing
+		for lex.Peek().Pos != unexpected.Unexpected.Pos {
+			lex.Next()
 		}
+		wanted := map[string]string{"let": `"="`, "param": `"="`, "use": `"as"`, "on": `"failure"`, "search": "the next word of a search"}[first.Value]
+		err = misplaced(lex, wanted, near(lex.Peek(), "as", "failure", "from", "to", "until"))
 	}
 	var f Finding
 	if !errors.As(err, &f) {
@@ -315,11 +333,12 @@ func (p *parser) explain(lex *lexer.PeekingLexer, err error) Finding {
 }
 
 // noStatement says why no statement begins with a token.
-func noStatement(t, next *lexer.Token) error {
+func noStatement(lex *lexer.PeekingLexer) error {
+	t, next := lex.Peek(), second(lex)
 	hint := "a statement is an action, such as wait(10m), or begins with a word of the language, such as expect"
 	switch {
-	case slices.Contains([]string{"}", ")", "]"}, t.Value):
-		return finding(nil, spanOf(t), -1, "remove it, or open it before", "this %s closes nothing", t.Value)
+	case isClosing(t):
+		return closesNothing(t)
 	case t.Type == keywordToken && (next.Value == "(" || next.Value == ":"):
 		return reserved(t)
 	case t.Type == keywordToken && slices.Contains([]string{"retry", "within", "after"}, t.Value):
@@ -337,18 +356,32 @@ func noStatement(t, next *lexer.Token) error {
 }
 
 // trailing says what is wrong with what stands behind a whole statement.
-func trailing(t *lexer.Token) error {
+func trailing(lex *lexer.PeekingLexer) error {
+	t := lex.Peek()
 	hint := near(t, "retry", "within", "after", "every", "and", "or", "as")
+	if err := behindNumber(lex); err != nil && hint == "" {
+		return err
+	}
 	switch {
 	case hint != "":
+	case isClosing(t):
+		return closesNothing(t)
 	case t.Value == "=":
 		hint = "to compare, write =="
 	case t.Value == "[":
 		hint = "there are no indexes; the outputs of a step have names: victims.group1"
 	case t.Value == "retry":
 		hint = "retry tries an action again; what is to become true in some time is written: expect … within 15m"
-	case t.Type == numberToken || t.Type == nameToken || t.Type == stringToken:
+	case startsValue(t):
 		hint = "an operator or a comma may be missing before it; a new statement begins on a new line"
+	default:
+		hint = "a value gets its name with let, a condition is judged by expect or watch"
 	}
 	return finding(nil, spanOf(t), -1, hint, "%s stands behind a whole statement", shown(t))
+}
+
+func isClosing(t *lexer.Token) bool { return t.Value == ")" || t.Value == "]" || t.Value == "}" }
+
+func closesNothing(t *lexer.Token) error {
+	return finding(nil, spanOf(t), -1, "remove it, or open it before", "this %s closes nothing", t.Value)
 }

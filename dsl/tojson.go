@@ -78,12 +78,12 @@ func (w *jsonWriter) items(items []Item) {
 		case item.Step != nil:
 			w.step(item.Step)
 		case item.Parallel != nil:
-			w.refuse(item.Span, -1, "write its statements one after the other", "parallel has no spelling in the JSON stream")
+			w.refuse(Span{item.Start, item.Start + len("parallel")}, -1, "write its statements one after the other", "parallel has no spelling in the JSON stream")
 			for _, branch := range item.Parallel {
 				w.items(branch)
 			}
 		case item.Deadline != nil:
-			w.refuse(item.Span, -1, hint, "within has no spelling in the JSON stream")
+			w.refuse(Span{item.Start, item.Start + len("within")}, -1, hint, "within has no spelling in the JSON stream")
 			w.items(item.Deadline.Items)
 		case item.Claim != nil:
 			name := "expect"

@@ -255,12 +255,37 @@ func (w *treeWriter) argument(step *Step, arg Arg, param Param) *Expr {
 	if arg.Ref.OnEmpty == nil {
 		return ref
 	}
+	switch {
+	case arg.Ref.OnEmpty.Shape == Object:
+		w.refuse(arg.Ref.OnEmpty.Span, step.Number, "", "the script language has objects only in lists")
+	case !w.suits(arg.Ref):
+		w.refuse(arg.Ref.OnEmpty.Span, step.Number, "", "in the script language what stands in place of an output is of its kind")
+	}
 	return &Expr{Op: OpElse, X: ref, Y: w.value(step, *arg.Ref.OnEmpty, param)}
+}
+
+// suits reports whether the value for an output's absence is of the output's kind.
+func (w *treeWriter) suits(ref *Ref) bool {
+	if ref.File != "" || ref.OnEmpty.Shape == Null {
+		return true
+	}
+	target := w.steps[ref.Step]
+	outputs := w.signatures[target.Action].OutputsOf(target)
+	output := outputs[slices.IndexFunc(outputs, func(o Output) bool { return o.Name == ref.Name })] // the checker found it
+	shape, fixed := output.Kind.shape()
+	switch {
+	case output.List:
+		return ref.OnEmpty.Shape == List
+	case !fixed:
+		return true
+	default:
+		return ref.OnEmpty.Shape == shape
+	}
 }
 
 func (w *treeWriter) ref(step *Step, ref *Ref) *Expr {
 	if ref.File != "" {
-		if !isWord(ref.Name) {
+		if !w.canSpell(ref.Name) {
 			w.refuse(ref.NameSpan, step.Number, "no action has such an output", "the script language cannot spell the output %q", ref.Name)
 		}
 		run := &Expr{Op: OpName, Text: w.files[ref.File]}
@@ -272,6 +297,22 @@ func (w *treeWriter) ref(step *Step, ref *Ref) *Expr {
 		return name
 	}
 	return &Expr{Op: OpMember, X: name, Text: kebab(ref.Name)}
+}
+
+// canSpell reports whether an output of another run can be spelled. Of which action it is nobody knows, so that one with a hyphen may be that of
+// another action in the script language.
+func (w *treeWriter) canSpell(output string) bool {
+	if !isWord(output) {
+		return false
+	}
+	for _, signature := range w.signatures {
+		for _, o := range signature.Outputs {
+			if o.Name != output && kebab(o.Name) == output {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // value spells a literal as the parameter's.

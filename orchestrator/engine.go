@@ -1,6 +1,7 @@
 package orchestrator
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -320,11 +321,13 @@ func (r *run) mayRemain(why string) []Remaining {
 
 // runLine records something about the run as a whole.
 func (r *run) runLine(name string, v any) error {
-	text, err := json.Marshal(v)
-	if err != nil {
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
+	encoder.SetEscapeHTML(false) // conditions have < and >, and people read them
+	if err := encoder.Encode(v); err != nil {
 		return fmt.Errorf("record %s: %w", name, err)
 	}
-	return r.write(record.Line{Time: r.world.Clock.Wall(), Step: -1, Name: name, Multi: true, Value: text})
+	return r.write(record.Line{Time: r.world.Clock.Wall(), Step: -1, Name: name, Multi: true, Value: bytes.TrimSpace(text.Bytes())})
 }
 
 func (r *run) write(lines ...record.Line) error {

@@ -1,36 +1,46 @@
 package orchestrator
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
 	"io"
+	"math/big"
+	"slices"
 	"strings"
-	"text/tabwriter"
+	"unicode/utf8"
 
 	"provingground/dsl"
+	"provingground/internal/mina"
 )
 
-// ErrUnknownAction says that there is no action of the name.
-var ErrUnknownAction = errors.New("unknown action")
+// ErrUnknownAction says that nothing of the script language has the name: no action, statement, function, metric or unit.
+var ErrUnknownAction = errors.New("unknown name")
 
-// Explain writes the reference of an action, or with an empty name the list of all. For another name the error is [ErrUnknownAction].
+// explainWidth is how many characters a line of the reference has at most, names and examples aside.
+const explainWidth = 96
+
+// Explain writes the reference of an action, or of a statement, modifier, function, metric or unit of the script language; with an empty
+// name the list of all. For another name the error is [ErrUnknownAction].
 func Explain(w io.Writer, name string) error {
 	var text strings.Builder
-	if name == "" {
-		table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
-		for _, a := range Actions() {
-			_, _ = fmt.Fprintf(table, "%s\t%s\n", a.Action, a.Doc)
-		}
-		if err := table.Flush(); err != nil {
-			return fmt.Errorf("write the list of actions: %w", err)
-		}
-	} else {
-		action, ok := FindAction(name)
-		if !ok {
-			return fmt.Errorf("%w %q (%s)", ErrUnknownAction, name, cmp.Or(near(name), "orchestrator explain lists the actions"))
-		}
-		explain(&text, action)
+	name = strings.TrimSpace(name)
+	action, isAction := FindAction(name)
+	about, isTopic := findTopic(name)
+	var err error
+	switch {
+	case name == "":
+		explainAll(&text)
+	case isAction:
+		err = explainAction(&text, action)
+	case isTopic:
+		explainTopic(&text, about)
+	default:
+		err = explainParam(&text, name)
+	}
+	if err != nil {
+		return err
 	}
 	if _, err := io.WriteString(w, text.String()); err != nil {
 		return fmt.Errorf("write the reference: %w", err)
@@ -38,57 +48,518 @@ func Explain(w io.Writer, name string) error {
 	return nil
 }
 
-// near suggests the action that may be meant; "" when none is near.
-func near(name string) string {
-	var names []string
+// explainAll lists everything that can be explained.
+func explainAll(text *strings.Builder) {
+	paragraph(text, "", `"orchestrator explain NAME" says more of each name below, with an example. The guide to the language is docs/language.md.`)
+	rows := [][2]string{}
 	for _, a := range Actions() {
-		names = append(names, a.Action)
+		rows = append(rows, [2]string{a.Action, a.Doc})
 	}
-	return dsl.Suggest(name, names)
+	table(text, "Actions: name = action(parameter: value, …)", rows)
+	section := ""
+	rows = nil
+	for _, t := range topics() {
+		if t.section != section && section != "" {
+			table(text, section, rows)
+			rows = nil
+		}
+		section = t.section
+		rows = append(rows, [2]string{cmp.Or(t.form, t.names[0]), t.short})
+	}
+	table(text, section, rows)
 }
 
-func explain(text *strings.Builder, a Action) {
-	fmt.Fprintf(text, "%s\n  %s\n", a.Action, a.Doc)
+// table writes rows of two columns under a heading. The second column is wrapped.
+func table(text *strings.Builder, heading string, rows [][2]string) {
+	fmt.Fprintf(text, "\n%s\n", heading)
+	width := 0
+	for _, row := range rows {
+		width = max(width, utf8.RuneCountInString(row[0]))
+	}
+	for _, row := range rows {
+		for i, line := range wrap(row[1], explainWidth-width-4) {
+			first := row[0]
+			if i > 0 {
+				first = ""
+			}
+			fmt.Fprintf(text, "  %s%s  %s\n", first, strings.Repeat(" ", width-utf8.RuneCountInString(first)), line)
+		}
+	}
+}
+
+// paragraph writes a text, wrapped and indented.
+func paragraph(text *strings.Builder, indent, what string) {
+	for _, line := range wrap(what, explainWidth-len(indent)) {
+		fmt.Fprintf(text, "%s%s\n", indent, line)
+	}
+}
+
+// block writes lines as they stand, indented.
+func block(text *strings.Builder, what string) {
+	for line := range strings.Lines(strings.TrimRight(what, "\n")) {
+		if line = strings.TrimRight(line, "\n"); line != "" {
+			line = "  " + line
+		}
+		fmt.Fprintln(text, line)
+	}
+}
+
+// wrap cuts a text into lines of at most so many characters, where it has blanks.
+func wrap(text string, width int) []string {
+	lines := []string{}
+	line := ""
+	for word := range strings.FieldsSeq(text) {
+		switch {
+		case line == "":
+			line = word
+		case utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) > width:
+			lines = append(lines, line)
+			line = word
+		default:
+			line += " " + word
+		}
+	}
+	return append(lines, line)
+}
+
+// explainParam says which actions have a parameter of that name, in whichever spelling.
+func explainParam(text *strings.Builder, name string) error {
+	var with []string
+	for _, a := range Actions() {
+		if slices.ContainsFunc(a.Params, func(p dsl.Param) bool {
+			return strings.EqualFold(p.ScriptName(), name) || strings.EqualFold(p.Name, name)
+		}) {
+			with = append(with, a.Action)
+		}
+	}
+	if len(with) == 0 {
+		return fmt.Errorf("%w %q (%s)", ErrUnknownAction, name, cmp.Or(dsl.Suggest(name, Explained()), "orchestrator explain lists all that there are"))
+	}
+	paragraph(text, "", fmt.Sprintf("%s is a parameter of %s. \"orchestrator explain %s\" says what it is there.", name, strings.Join(with, ", "), with[0]))
+	return nil
+}
+
+func explainTopic(text *strings.Builder, t topic) {
+	fmt.Fprintln(text, cmp.Or(t.form, t.names[0]))
+	for part := range strings.SplitSeq(strings.TrimSpace(t.text), "\n\n") {
+		paragraph(text, "  ", part)
+	}
+	if t.example != "" {
+		fmt.Fprintln(text, "\nexample")
+		block(text, t.example)
+	}
+}
+
+func explainAction(text *strings.Builder, a Action) error {
+	fmt.Fprintln(text, a.Action)
+	paragraph(text, "  ", a.Doc)
+	example := exampleOf(a)
+	fmt.Fprintln(text, "\nin the script language")
+	block(text, example)
+	asJSON, err := exampleJSON(example)
+	if err != nil {
+		return fmt.Errorf("the example of %s: %w", a.Action, err)
+	}
+	fmt.Fprintln(text, "\nthe last step in JSON")
+	block(text, asJSON)
 	if len(a.Params) > 0 {
 		fmt.Fprintln(text, "\nparameters")
 	}
+	params := paramsOf(a)
+	for i, p := range params {
+		if i > 0 && i < len(params)-1 && params[i-1].doc == p.doc && params[i+1].doc == p.doc { // group2 to group8
+			if i == 1 || params[i-2].doc != p.doc {
+				fmt.Fprintln(text, "  …")
+			}
+			continue
+		}
+		p.explain(text)
+	}
+	explainOutputs(text, a)
+	return nil
+}
+
+// scriptParam is a parameter as the script language sees it: both ends of a range are one, and so is what may stand there without a name.
+type scriptParam struct {
+	dsl.Param
+	name  string // "" for a value without a name
+	value string // an example, with its unit
+	doc   string
+	json  []dsl.Param // what it is in the JSON stream
+}
+
+// paramsOf returns an action's parameters as the script language sees them.
+func paramsOf(a Action) []scriptParam {
+	var params []scriptParam
 	for _, p := range a.Params {
-		kind := string(p.Kind)
-		if p.List {
-			kind = "list: " + kind
+		same := func(other scriptParam) bool {
+			return p.End != dsl.NoEnd && other.name == p.ScriptName() || p.Positional && other.Positional
 		}
-		fmt.Fprintf(text, "  %s (%s)\n      %s", p.Name, kind, p.Doc)
-		switch {
-		case p.Required:
-			fmt.Fprint(text, "; required")
-		case p.Default != "":
-			fmt.Fprintf(text, "; default %s", p.Default)
+		if i := slices.IndexFunc(params, same); i >= 0 {
+			params[i].json = append(params[i].json, p)
+			if p.End != dsl.NoEnd {
+				params[i].doc += " to " + p.Doc
+			}
+			continue
 		}
-		if p.Unit != "" {
-			fmt.Fprintf(text, " [%s]", p.Unit)
+		one := scriptParam{Param: p, name: p.ScriptName(), value: valueOf(a.Action, p), doc: scriptNames(a, p.Doc), json: []dsl.Param{p}}
+		if p.Positional {
+			one.name = ""
 		}
-		fmt.Fprintln(text)
+		params = append(params, one)
 	}
-	step := &dsl.Step{Args: []dsl.Arg{{Name: "ratios", Value: dsl.Value{Items: make([]dsl.Value, 2)}}, {Name: "groups", Value: dsl.Value{Items: make([]dsl.Value, 2)}}}}
-	outputs := a.OutputsOf(step)
-	if len(outputs) > 0 {
-		fmt.Fprintln(text, "\noutputs")
+	return params
+}
+
+// explain writes what there is to know of a parameter.
+func (p scriptParam) explain(text *strings.Builder) {
+	usage := strings.ReplaceAll(p.value, exampleKey, `"B62q…"`)
+	if p.name != "" {
+		usage = p.name + ": " + usage
 	}
+	state := "optional"
+	switch {
+	case p.Required:
+		state = "required"
+	case p.Absent != "":
+		state = "default " + absentOf(p.Param)
+	case p.Default != "":
+		state = "default " + defaultOf(p.Param)
+	}
+	fmt.Fprintf(text, "  %-36s %s\n", usage, state)
+	paragraph(text, "      ", fmt.Sprintf("%s (%s)", p.doc, p.kind()))
+}
+
+// kind says what a parameter's values are, and what they are in JSON where that differs.
+func (p scriptParam) kind() string {
+	kind := string(p.Kind)
+	switch p.Kind {
+	case dsl.Nanomina:
+		kind = "amount"
+	case dsl.Rate:
+		kind = "rate"
+	case dsl.Int:
+		if p.Unit == "minutes" || p.Unit == "seconds" {
+			kind = "time"
+		}
+		if p.Unit == "slots" || p.Unit == "slot" {
+			kind = "slots"
+		}
+	default:
+	}
+	if p.List {
+		kind = "list: " + kind
+	}
+	if len(p.Words) > 0 {
+		kind = strings.Join(p.Words, " or ")
+	}
+	if in := p.inJSON(); in != "" {
+		kind += "; in JSON " + in
+	}
+	if p.Absent != "" {
+		kind += "; left out there it is " + cmp.Or(p.Default, "empty")
+	}
+	return kind
+}
+
+// inJSON says how the JSON stream spells a parameter; "" where it spells it in the same way.
+func (p scriptParam) inJSON() string {
+	names := make([]string, len(p.json))
+	differs := false
+	for i, one := range p.json {
+		names[i] = one.Name
+		differs = differs || one.Name != p.name
+		switch unit := one.Unit; {
+		case unit == "minutes", unit == "seconds", unit == "nanomina" && i == len(p.json)-1:
+			names[i] += " in " + unit
+			differs = true
+		}
+	}
+	if !differs {
+		return ""
+	}
+	return strings.Join(names, ", ")
+}
+
+// absentOf is what a parameter is that the script language leaves out, and that is not its zero value then.
+func absentOf(p dsl.Param) string {
+	switch {
+	case p.Absent == dsl.ExperimentName:
+		return `the experiment's name and the round: "first-0"`
+	case p.Kind == dsl.Rate:
+		return p.Absent + " tps"
+	case len(p.Words) > 0:
+		return strings.Trim(p.Absent, `"`)
+	}
+	return p.Absent
+}
+
+// defaultOf is a parameter's default as the script language writes it.
+func defaultOf(p dsl.Param) string {
+	number, isNumber := dsl.Decimal(p.Default)
+	switch {
+	case isNumber && p.Kind == dsl.Nanomina && number.IsInt() && number.Num().IsUint64():
+		return mina.Nanomina(number.Num().Uint64()).String() + " mina"
+	case isNumber && p.Kind == dsl.Ratio:
+		return decimalText(number.Mul(number, big.NewRat(100, 1))) + "%"
+	}
+	if rest, ok := strings.CutPrefix(p.Default, "null"); ok {
+		return "none" + rest
+	}
+	return p.Default
+}
+
+func explainOutputs(text *strings.Builder, a Action) {
+	// An example of a list that decides how many outputs there are has two elements.
+	two := dsl.Value{Items: make([]dsl.Value, 2)}
+	outputs := a.OutputsOf(&dsl.Step{Args: []dsl.Arg{{Name: "ratios", Value: two}, {Name: "groups", Value: two}}})
+	if len(outputs) == 0 {
+		return
+	}
+	fmt.Fprintln(text, "\noutputs")
+	step := stepName(a)
 	for _, o := range outputs {
+		usage := step + "." + dsl.Param{Name: o.Name}.ScriptName()
+		if o.Name == a.Main {
+			usage = step + ", or " + usage
+		}
 		var marks []string
 		kind := string(o.Kind)
 		switch {
 		case o.Multi:
+			kind = "list: " + kind
 			marks = append(marks, "one line for each element")
 		case o.List:
 			kind = "list: " + kind
 		}
 		if o.Sensitive {
-			marks = append(marks, "secret")
+			marks = append(marks, "secret: never printed or recorded")
 		}
-		fmt.Fprintf(text, "  %s (%s)\n      %s\n", o.Name, strings.Join(append([]string{kind}, marks...), ", "), o.Doc)
+		if script := (dsl.Param{Name: o.Name}).ScriptName(); script != o.Name {
+			marks = append(marks, "in JSON "+o.Name)
+		}
+		fmt.Fprintf(text, "  %s\n", usage)
+		paragraph(text, "      ", fmt.Sprintf("%s (%s)", o.Doc, strings.Join(append([]string{kind}, marks...), "; ")))
 	}
 	if a.Numbered != nil {
 		fmt.Fprintln(text, "  … as many groups as the list has elements")
 	}
+}
+
+// The examples. What stands in them is made of the registry; only values that a kind does not tell are written down here.
+
+// stepName is the name that a step of an action has in examples.
+func stepName(a Action) string {
+	names := map[string]string{
+		"discovery": "senders", "load-keys": "keys", "payments": "pay", "zkapp-txs": "zk", "slots-won": "won", "sample": "groups",
+		"allocate-slots": "groups", "join": "both", "except": "others", "preflight": "commits", "stop-all-scheduled": "stopped",
+	}
+	if len(a.Outputs) == 0 && a.Numbered == nil {
+		return ""
+	}
+	return cmp.Or(names[a.Action], "done")
+}
+
+// earlier is a step that examples refer to.
+const (
+	earlierKeys      = `keys = load-keys(dir: "./keys/payments")`
+	earlierSenders   = "senders = discovery(no-block-producers: true)"
+	earlierProducers = "producers = discovery(only-block-producers: true)"
+	earlierWon       = "won = slots-won(nodes: producers)"
+)
+
+// exampleOf is a whole script with a filled-in call of the action in its last statement.
+func exampleOf(a Action) string {
+	var arguments []string
+	for _, p := range paramsOf(a) {
+		switch {
+		case !p.Required && !exemplary(a.Action, p.Param):
+		case p.name == "":
+			arguments = append(arguments, p.value)
+		default:
+			arguments = append(arguments, p.name+": "+p.value)
+		}
+	}
+	call := a.Action + "("
+	if name := stepName(a); name != "" {
+		call = name + " = " + call
+	}
+	if one := call + strings.Join(arguments, ", ") + ")"; utf8.RuneCountInString(one) <= explainWidth-2 {
+		call = one
+	} else {
+		call += "\n  " + strings.Join(arguments, ",\n  ") + ",\n)"
+	}
+	var script strings.Builder
+	if slices.ContainsFunc(a.Params, func(p dsl.Param) bool { return p.Absent == dsl.ExperimentName }) || strings.Contains(call, "pay)") {
+		script.WriteString("experiment \"first\"\n")
+	}
+	for _, step := range earlierSteps(call) {
+		script.WriteString(step + "\n")
+	}
+	return script.String() + call + "\n"
+}
+
+// earlierSteps are the steps that a call refers to.
+func earlierSteps(call string) []string {
+	uses := func(name string) bool {
+		return strings.Contains(call, ": "+name+",") || strings.Contains(call, ": "+name+")")
+	}
+	pay, won := uses("pay"), uses("won")
+	var steps []string
+	if uses("keys") || pay {
+		steps = append(steps, earlierKeys)
+	}
+	if uses("senders") || pay {
+		steps = append(steps, earlierSenders)
+	}
+	if uses("producers") || won {
+		steps = append(steps, earlierProducers)
+	}
+	if won {
+		steps = append(steps, earlierWon)
+	}
+	if pay {
+		action := paymentsAction()
+		steps = append(steps, strings.TrimPrefix(exampleOf(action), "experiment \"first\"\n"+earlierKeys+"\n"+earlierSenders+"\n"))
+		steps[len(steps)-1] = strings.TrimSuffix(steps[len(steps)-1], "\n")
+	}
+	return steps
+}
+
+// exemplary says which optional parameters an example has.
+func exemplary(action string, p dsl.Param) bool {
+	switch p.Name {
+	case "minFee", "amount", "gap", "deploymentFee", "min", "group", "except", "noBPs", "addRandomPeers":
+		return true
+	case "group1", "group2":
+		return action == "join"
+	case "limit":
+		return action != "load-keys"
+	case "nodes":
+		return action == "preflight"
+	}
+	return false
+}
+
+// exampleKey is a public key that examples pay to.
+const exampleKey = `"B62qiy32p8kAKnny8ZFwoMhYpBppM1DWVCqAPBYNcXnsAHhnfAAuXgg"`
+
+// valueOf is an example of a parameter's value, as a script writes it.
+func valueOf(action string, p dsl.Param) string {
+	switch action + " " + p.Name { // what the kind does not tell
+	case "discovery limit":
+		return "10"
+	case "load-keys dir":
+		return `"./keys/payments"`
+	case "fund-keys prefix":
+		return `"./keys/new/key"`
+	case "fund-keys privkeys":
+		return `["private-keys/key-0"]`
+	case "fund-keys amount":
+		return "20 mina"
+	case "set-zkapp-soft-limit nodes", "slots-won nodes", "stop-daemon nodes", "restart nodes", "except group", "sample group", "join group2":
+		return "producers"
+	case "join group1", "except except":
+		return "senders"
+	case "allocate-slots groups":
+		return "[1, 2]"
+	case "rotate-balance pubkeys":
+		return "[" + exampleKey + "]"
+	case "rotate-balance servers":
+		return `["127.0.0.1:3085"]`
+	case "rotate-balance mapping":
+		return "[0]"
+	case "preflight expectCommit":
+		return `"4c2f1d0"`
+	case "payments experimentName", "zkapp-txs experimentName":
+		return `"first-0"`
+	}
+	switch p.Name {
+	case "minTps":
+		return "0.01 tps"
+	case "minFee", "maxFee":
+		return "0.1..0.2 mina"
+	case "minBalanceChange", "maxBalanceChange":
+		return "0..0.5 mina"
+	case "minPlaced":
+		return "95%"
+	}
+	return kindValue(p)
+}
+
+// kindValue is an example of a value of a parameter's kind.
+func kindValue(p dsl.Param) string {
+	value := `"…"`
+	switch p.Kind {
+	case dsl.Any:
+		value = "1"
+	case dsl.Flag:
+		value = "true"
+	case dsl.Int:
+		value = map[string]string{"minutes": "30m", "seconds": "30s", "slots": "20 slots", "slot": "120"}[p.Unit]
+		value = cmp.Or(value, "2")
+	case dsl.Nanomina:
+		value = "1 mina"
+	case dsl.Rate:
+		value = "0.5 tps"
+	case dsl.Ratio:
+		value = "30%"
+	case dsl.Path:
+		value = `"./keys"`
+	case dsl.EnvName:
+		value = `"PASS"`
+	case dsl.PublicKey:
+		value = exampleKey
+	case dsl.Server:
+		value = `""`
+	case dsl.Word:
+		if len(p.Words) > 0 {
+			value = p.Words[0]
+		}
+	case dsl.Address, dsl.PrivateKey, dsl.Receipt, dsl.SlotsWon, dsl.Commit: // what only steps give out
+		names := map[dsl.Kind]string{dsl.Address: "senders", dsl.PrivateKey: "keys", dsl.Receipt: "pay", dsl.SlotsWon: "won", dsl.Commit: "commits"}
+		return names[p.Kind]
+	}
+	if p.List {
+		return "[" + value + "]"
+	}
+	return value
+}
+
+// exampleJSON is the last step of an example as the JSON stream spells it, in lines that are not too long.
+func exampleJSON(example string) (string, error) {
+	signatures := Signatures()
+	script, found, err := dsl.Read("example", strings.NewReader(example), dsl.LowerOptions{Signatures: signatures, Metrics: Metrics()})
+	if err != nil {
+		return "", fmt.Errorf("read it: %w", err)
+	}
+	if found.Errors() {
+		return "", found[0]
+	}
+	text, found := script.ToJSON(signatures)
+	if found.Errors() {
+		return "", found[0]
+	}
+	lines := bytes.Split(bytes.TrimSpace(text), []byte("\n"))
+	return wrapJSON(string(lines[len(lines)-1])), nil
+}
+
+// wrapJSON cuts a line of JSON, which has no blanks of its own outside of strings, where a key begins.
+func wrapJSON(line string) string {
+	var out strings.Builder
+	width := 0
+	for i, part := range strings.Split(line, `,"`) {
+		if i > 0 {
+			part = `"` + part
+			out.WriteByte(',')
+			width++
+			if width+utf8.RuneCountInString(part) > explainWidth-2 {
+				out.WriteString("\n  ")
+				width = 2
+			}
+		}
+		out.WriteString(part)
+		width += utf8.RuneCountInString(part)
+	}
+	return out.String()
 }

@@ -57,9 +57,11 @@ func commands() []command {
 		{"plan", "[-nodes N] [-set NAME=VALUE] [-format text|json] config.json < a.script", "say what a run would do and cost; sends nothing", planCommand},
 		{"fmt", "[-w | -d] [FILE…]", "show scripts in their canonical layout, write it, or say what would change", fmtCommand},
 		{"convert", "-to json|script [-set NAME=VALUE] < a.script", "write a script in the other spelling", convertCommand},
-		{"explain", "[ACTION]", "list the actions, or explain one", explainCommand},
+		{"explain", "[NAME]", "the reference: list actions, statements, metrics and units, or explain one", explainCommand},
 		{"stop", "run.out config.json", "undo what a recorded run may have left behind", stopCommand},
 		{"resume", "[flags] run.out config.json < a.script", "continue a run that was cut short", resumeCommand},
+		{"rehearse", "[flags] < a.script", "run a script against a simulated network, in no time; touches nothing", rehearseCommand},
+		{"completion", "bash|zsh|fish", "print what makes a shell complete commands, flags and arguments", completionCommand},
 		{"version", "", "say which build this is", versionCommand},
 	}
 }

@@ -1,0 +1,31 @@
+package main
+
+import (
+	"bytes"
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// BenchmarkRehearse50Rounds rehearses a generated script of 33 hours of network time, 1,054 steps and 9,708 funded keys.
+func BenchmarkRehearse50Rounds(b *testing.B) {
+	script, err := os.ReadFile(filepath.Join("testdata", "generated", "generated-50-rounds.script"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	stderr, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer stderr.Close()
+	b.ReportAllocs()
+	for b.Loop() {
+		p := program{
+			args: []string{"rehearse", "-nodes", "12", "-producers", "4", "-seed", "1"}, stdin: bytes.NewReader(script), stdout: io.Discard, stderr: stderr,
+		}
+		if code := p.run(b.Context()); code != 0 {
+			b.Fatalf("exit code %d", code)
+		}
+	}
+}
