@@ -311,12 +311,9 @@ func (e evaluation) coverage(args []known) (known, error) {
 	switch {
 	case held.Silent == 0:
 		v.number = exactly(share)
-	case len(args) == 3:
+	default: // what silent nodes have won can only add to the window, which is that of the answers where none is stated
 		v.number.low = share
 		v.missing = append(v.missing, held.unanswered()+"; at most 1.000 if they won every other slot")
-	default:
-		v.missing = append(v.missing, fmt.Sprintf("%s; at most 1.000 if they won every other slot, and less than %s if they won others (from: and to: state a window)",
-			held.unanswered(), share.FloatString(3)))
 	}
 	return v, nil
 }

@@ -3,6 +3,7 @@ package orchestrator
 import (
 	"slices"
 	"strings"
+	"unicode"
 
 	"provingground/dsl"
 )
@@ -29,24 +30,19 @@ func findTopic(name string) (topic, bool) {
 	return all[i], true
 }
 
-// topicNames returns all names that find a topic.
-func topicNames() []string {
-	var names []string
-	for _, t := range topics() {
-		names = append(names, t.names...)
-	}
-	return names
-}
-
-// Explained returns every name that [Explain] knows, for completion.
+// Explained returns the names that [Explain] knows, for completion: those of words, not those of signs.
 func Explained() []string {
 	var names []string
 	for _, a := range Actions() {
 		names = append(names, a.Action)
 	}
-	for _, name := range topicNames() {
-		if !strings.ContainsAny(name, ` /%"…()`) { // what a shell would have to quote
-			names = append(names, name)
+	for _, t := range topics() {
+		for _, name := range t.names {
+			if !slices.Contains(names, name) && !strings.ContainsFunc(name, func(r rune) bool {
+				return !unicode.IsLetter(r) && !unicode.IsDigit(r) && r != '-' && r != '.'
+			}) && unicode.IsLetter(rune(name[0])) {
+				names = append(names, name)
+			}
 		}
 	}
 	return names

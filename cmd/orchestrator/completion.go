@@ -132,7 +132,7 @@ func flagsOf(help string) []completableFlag {
 		}
 	}
 	for i, f := range flags {
-		if m := choice.FindStringSubmatch(f.help); m != nil && f.value == "string" {
+		if m := choice.FindStringSubmatch(f.help); m != nil && f.value != "" {
 			flags[i].words = append(strings.Split(m[1], ", "), m[2])
 		}
 	}
@@ -155,7 +155,7 @@ func completeBash(w io.Writer, all []completable) error {
 				case len(f.words) > 0:
 					fmt.Fprintf(&arms, "        -%s) _orchestrator_words %s; return ;;\n", f.name, strings.Join(f.words, " "))
 				case f.file():
-					fmt.Fprintf(&arms, "        -%s) COMPREPLY=($(compgen -f -- \"$cur\")); return ;;\n", f.name)
+					fmt.Fprintf(&arms, "        -%s) COMPREPLY+=($(compgen -f -- \"$cur\")); return ;;\n", f.name)
 				case f.value != "":
 					fmt.Fprintf(&arms, "        -%s) return ;;\n", f.name)
 				}
@@ -191,7 +191,7 @@ _orchestrator_files() {
 }
 
 _orchestrator() {
-  local IFS=$' \t\n' cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} command=run first=1 position=0 i
+  local IFS=$'\n' cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} command=run first=1 position=0 i
   local commands=" %[1]s "
   COMPREPLY=()
   if ((COMP_CWORD > 1)) && [[ $commands == *" ${COMP_WORDS[1]} "* ]]; then
