@@ -218,6 +218,7 @@ func TestToTree(t *testing.T) {
 		{"both", `{"action":"wait","params":{"min":5,"sec":30}}`, "wait(min: 5m, sec: 30s)\n"},
 		{"slot", `{"action":"wait","params":{"slot":120}}`, "wait(slot: 120, past: ok)\n"},
 		{"slot, an error when it has passed", `{"action":"wait","params":{"slot":120,"past":"error"}}`, "wait(slot: 120, past: error)\n"},
+		{"negative", `{"action":"wait","params":{"sec":-3}}`, "wait(sec: -3s)\n"},
 		{"null", `{"action":"discovery","params":{"limit":null,"onlyBPs":true}}`, "discovery(limit: none, only-block-producers: true)\n"},
 		{"names where somebody refers to them", `{"action":"discovery"}{"action":"discovery"}{"action":"slots-won","params":{"nodes":{"type":"output","step":-1,"name":"participant"}}}`, "discovery()\nnodes = discovery()\nslots-won(nodes: nodes)\n"},
 		{
@@ -249,6 +250,16 @@ func TestToTree(t *testing.T) {
 			"load", keys + `{"action":"payments","params":{"tps":0.5,"durationMin":30,"maxFee":200000000,"minFee":100000000,"feePayers":{"type":"output","step":-1,"name":"key"},"minPlaced":0.9}}`,
 			"keys = load-keys(dir: \"k\")\n" +
 				"payments(\n  tps: 0.5 tps,\n  duration: 30m,\n  fee: 0.1..0.2 mina,\n  fee-payers: keys,\n  min-placed: 0.9,\n  experiment-name: none,\n  min-tps: none,\n)\n",
+		},
+		{
+			"a range of little money", keys + `{"action":"payments","params":{"tps":1,"durationMin":1,"maxFee":6,"minFee":5,"feePayers":[],"experimentName":"a","minTps":1}}`,
+			"load-keys(dir: \"k\")\n" +
+				"payments(\n  tps: 1 tps,\n  duration: 1m,\n  fee: 5..6 nanomina,\n  fee-payers: [],\n  experiment-name: \"a\",\n  min-tps: 1 tps,\n)\n",
+		},
+		{
+			"a range upside down", keys + `{"action":"payments","params":{"tps":1,"durationMin":1,"maxFee":-0,"minFee":5,"feePayers":[],"experimentName":"a","minTps":1}}`,
+			"load-keys(dir: \"k\")\n" +
+				"payments(\n  tps: 1 tps,\n  duration: 1m,\n  maxFee: -0 nanomina,\n  minFee: 5 nanomina,\n  fee-payers: [],\n  experiment-name: \"a\",\n  min-tps: 1 tps,\n)\n",
 		},
 		{
 			"one end of a range", keys + `{"action":"payments","params":{"tps":1e-1,"durationMin":30,"maxFee":1e9,"feePayers":{"type":"output","step":-1,"name":"key"},"experimentName":"a-${b}","minTps":0.1}}`,
@@ -504,7 +515,7 @@ func (v *valid) one(p dsl.Param) string {
 		}
 		return v.pick(small...)
 	case dsl.Nanomina:
-		return v.pick("0", "1", "100000000", "1000000000", "1e9", "10.0", "5E+3", "18446744073709551615", fmt.Sprint(rapid.Uint64().Draw(v.t, "nanomina")))
+		return v.pick("0", "-0", "1", "100000000", "1000000000", "1e9", "10.0", "5E+3", "18446744073709551615", fmt.Sprint(rapid.Uint64().Draw(v.t, "nanomina")))
 	case dsl.Rate, dsl.Ratio:
 		return v.pick("0", "0.5", "1e-3", "0.2522580792428838", "1", "0.50", "0.1234567890123")
 	case dsl.Receipt, dsl.SlotsWon, dsl.Commit:

@@ -163,6 +163,7 @@ func TestJudge(t *testing.T) {
 		{"seconds and slots", apply(OpLess, latency, num("3", UnitSlot)), Judgement{Pass, "2.222 slots", "< 3 slots", "", nil}},
 		{"slots and seconds", apply(OpLess, gap, num("600", UnitSecond)), Judgement{Fail, "720 to 1260 s", "< 600 s", "slots 20411..20557", []string{"node n1 did not answer"}}},
 		{"slots", apply(OpLess, gap, num("6", UnitSlot)), Judgement{Inconclusive, "4 to 7 slots", "< 6 slots", "slots 20411..20557", []string{"node n1 did not answer"}}},
+		{"at most, in doubt", apply(OpAtMost, gap, num("4", UnitSlot)), Judgement{Inconclusive, "4 to 7 slots", "<= 4 slots", "slots 20411..20557", []string{"node n1 did not answer"}}},
 		{"one slot", apply(OpMore, apply(OpSub, call("now"), out("last")), num("1", UnitSlot)), Judgement{Fail, "0 slots", "> 1 slot", "", nil}},
 		{"rate", apply(OpAtMost, rate, num("0.8", UnitTPS)), Judgement{Pass, "0.8 tps", "<= 0.8 tps", "", nil}},
 		{"money", apply(OpEqual, out("amount"), num("1500000000", UnitNanomina)), Judgement{Pass, "1.5 mina", "== 1.5 mina", "", nil}},
@@ -228,6 +229,14 @@ func TestJudge(t *testing.T) {
 		{
 			"divided by 0", apply(OpEqual, apply(OpDiv, included, call("count", out("empty"))), num("0", NoUnit)),
 			Judgement{Inconclusive, "unknown", "== 0", "4000 transactions", []string{"the divisor may be 0: it is 0"}},
+		},
+		{
+			"divided by 0, times 0", apply(OpEqual, apply(OpMul, apply(OpDiv, rate, num("0", NoUnit)), num("0", NoUnit)), num("0", UnitTPS)),
+			Judgement{Inconclusive, "unknown", "== 0 tps", "", []string{"the divisor may be 0: it is 0"}},
+		},
+		{
+			"coverage of nothing, times 0", apply(OpEqual, apply(OpMul, call("coverage", out("noneWon")), num("0", NoUnit)), num("0", NoUnit)),
+			Judgement{Inconclusive, "unknown", "== 0", "", []string{"no slot was won, so there is no range to cover: from: and to: state one"}},
 		},
 		{
 			"divided by what may be 0", apply(OpEqual, apply(OpDiv, included, apply(OpSub, call("count", out("some")), num("3", NoUnit))), num("0", NoUnit)),

@@ -211,7 +211,7 @@ func (w *jsonWriter) ref(step *Step, ref *Ref) {
 }
 
 func (w *jsonWriter) value(step *Step, v Value) {
-	if v.isSecret() {
+	if v.Secret {
 		w.refuseSecret(v.Span, step)
 		return
 	}
@@ -226,12 +226,6 @@ func (w *jsonWriter) value(step *Step, v Value) {
 	if err := json.Compact(&w.out, text); err != nil { // what was read is JSON
 		w.refuse(v.Span, step.Number, "", "%q is no JSON", text)
 	}
-}
-
-// isSecret reports whether a value of env() is part of the value.
-func (v Value) isSecret() bool {
-	return v.Secret || slices.ContainsFunc(v.Items, Value.isSecret) ||
-		slices.ContainsFunc(v.Fields, func(f Field) bool { return f.Value.isSecret() })
 }
 
 // hasKey reports whether a private key stands in a text.

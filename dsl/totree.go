@@ -351,7 +351,7 @@ func (w *treeWriter) value(step *Step, v Value, param Param) *Expr {
 func number(text string, param Param) *Expr {
 	positive, negative := strings.CutPrefix(text, "-")
 	unit := param.unitOf()
-	if mina := inMina(positive); unit == UnitNanomina && mina != "" && len(mina)+len(UnitMina) < len(positive)+len(UnitNanomina) {
+	if mina := inMina(text); unit == UnitNanomina && mina != "" && len(mina)+len(UnitMina) < len(positive)+len(UnitNanomina) {
 		positive, unit = mina, UnitMina
 	}
 	n := &Expr{Op: OpNumber, Text: positive, Unit: unit}

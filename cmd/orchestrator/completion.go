@@ -141,7 +141,7 @@ func flagsOf(help string) []completableFlag {
 
 // completeBash writes the script for bash.
 func completeBash(w io.Writer, all []completable) error {
-	var names []string
+	var names, valued []string
 	var arms strings.Builder
 	for _, c := range all {
 		names = append(names, c.name)
@@ -151,6 +151,9 @@ func completeBash(w io.Writer, all []completable) error {
 			fmt.Fprintln(&arms, "      case $prev in")
 			for _, f := range c.flags {
 				flags = append(flags, "-"+f.name)
+				if f.value != "" && !slices.Contains(valued, "-"+f.name) {
+					valued = append(valued, "-"+f.name)
+				}
 				switch {
 				case len(f.words) > 0:
 					fmt.Fprintf(&arms, "        -%s) _orchestrator_words %s; return ;;\n", f.name, strings.Join(f.words, " "))
@@ -192,7 +195,7 @@ _orchestrator_files() {
 
 _orchestrator() {
   local IFS=$'\n' cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} command=run first=1 position=0 i
-  local commands=" %[1]s "
+  local commands=" %[1]s " valued=" %[3]s "
   COMPREPLY=()
   if ((COMP_CWORD > 1)) && [[ $commands == *" ${COMP_WORDS[1]} "* ]]; then
     command=${COMP_WORDS[1]}
@@ -201,14 +204,18 @@ _orchestrator() {
     _orchestrator_words %[1]s
   fi
   for ((i = first; i < COMP_CWORD; i++)); do
-    [[ ${COMP_WORDS[i]} == -* ]] || ((position += 1))
+    if [[ $valued == *" ${COMP_WORDS[i]} "* ]]; then
+      ((i += 1))
+    elif [[ ${COMP_WORDS[i]} != -* ]]; then
+      ((position += 1))
+    fi
   done
   case $command in
 %[2]s  esac
 }
 
 complete -o filenames -F _orchestrator orchestrator
-`, strings.Join(names, " "), &arms)
+`, strings.Join(names, " "), &arms, strings.Join(valued, " "))
 	return err //nolint:wrapcheck // of a strings.Builder
 }
 

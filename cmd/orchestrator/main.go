@@ -151,7 +151,7 @@ func (p program) help(w io.Writer) {
 	_, _ = fmt.Fprint(w, "orchestrator runs experiment scripts against a Mina test network.\n\n"+
 		"  orchestrator config.json < a.script | tee run.out\n\nCommands (orchestrator help COMMAND lists the flags of one):\n")
 	for _, c := range commands() {
-		_, _ = fmt.Fprintf(w, "  %-8s %s\n           %s\n", c.name, c.summary, c.line())
+		_, _ = fmt.Fprintf(w, "  %-10s %s\n             %s\n", c.name, c.summary, c.line())
 	}
 	_, _ = fmt.Fprint(w, `
 Exit codes: 0 everything ran and held; 1 usage or configuration; 2 the script is wrong, nothing was sent; 3 a step failed;
