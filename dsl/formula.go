@@ -275,8 +275,8 @@ const greatestSlot = 1 << 30
 
 // coverage returns the share of the slots from the lowest to the highest, or of a stated window, that somebody won.
 //
-// Nodes that did not answer may have won all other slots. Without a stated window they may also have won slots beyond those that are
-// known, which lowers the share: nothing bounds it from below then.
+// Nodes that did not answer may have won all other slots of the window. Where none is stated it is that of the slots which are known: what
+// silent nodes won beyond these is not looked at.
 func (e evaluation) coverage(args []known) (known, error) {
 	slots, err := args[0].slots()
 	if err != nil {
@@ -308,13 +308,12 @@ func (e evaluation) coverage(args []known) (known, error) {
 	}
 	share := big.NewRat(int64(len(slots)), last-first+1)
 	v.window = joined(v.window, fmt.Sprintf("%d of %d slots, %d..%d", len(slots), last-first+1, first, last))
-	switch {
-	case held.Silent == 0:
+	if held.Silent == 0 {
 		v.number = exactly(share)
-	default: // what silent nodes have won can only add to the window, which is that of the answers where none is stated
-		v.number.low = share
-		v.missing = append(v.missing, held.unanswered()+"; at most 1.000 if they won every other slot")
+		return v, nil
 	}
+	v.number.low = share
+	v.missing = append(v.missing, held.unanswered()+"; at most 1.000 if they won every other slot")
 	return v, nil
 }
 

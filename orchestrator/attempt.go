@@ -27,7 +27,7 @@ func (r *run) runSteps(ctx context.Context, steps []*planStep, at level) error {
 			continue
 		}
 		r.progress.Step(step.Number, r.of, step.Action)
-		t := &task{run: r, step: step, log: r.log.WithLazy(zap.Int("step", step.Number), zap.String("action", step.Action))}
+		t := &task{run: r, step: step, log: r.log.WithLazy(step.fields()...)}
 		var missing *missingOutput
 		a, err := step.resolve(r.outputs, facts{r})
 		switch {

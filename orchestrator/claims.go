@@ -22,6 +22,14 @@ type claims struct {
 	mu       sync.Mutex
 	active   []*watched
 	unproved []dsl.Finding
+	held     int // claims that passed
+}
+
+// passed returns how many claims passed.
+func (c *claims) passed() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.held
 }
 
 // judgedClaim is how a claim was judged, as it is recorded.
@@ -96,6 +104,9 @@ func (r *run) conclude(item planItem, j dsl.Judgement) error {
 // count takes a verdict into account, and returns the error that a failed claim is.
 func (r *run) count(item planItem, j dsl.Judgement) error {
 	if j.Verdict == dsl.Pass {
+		r.claims.mu.Lock()
+		defer r.claims.mu.Unlock()
+		r.claims.held++
 		return nil
 	}
 	found := r.claimFinding(item, j)

@@ -243,6 +243,8 @@ type Result struct {
 	Undone []string
 	// Remains says what may still be running or in force.
 	Remains []Remaining
+	// Held is how many claims of the script, expects and watches, passed.
+	Held int
 }
 
 // header is the value of the first line of a record.
@@ -274,7 +276,7 @@ func (r *Run) Do(ctx context.Context) Result {
 		finished = true
 		if err = guard(func() error { return r.run.block(ctx, r.plan.finally, level{}) }); err == nil {
 			if err = r.run.end(end{Code: CodeOK}); err == nil {
-				return Result{Code: CodeOK}
+				return Result{Code: CodeOK, Held: r.run.claims.passed()}
 			}
 			err = fmt.Errorf("the end of the run: %w", err)
 		}
@@ -413,7 +415,7 @@ func (r *Run) finish(ctx context.Context, err error, finished bool) Result {
 			undo()
 		}
 	}
-	result.Code = run.code(result.Err)
+	result.Code, result.Held = run.code(result.Err), run.claims.passed()
 	if len(result.Remains) > 0 {
 		result.Code = CodeRemains
 	}

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 
+	"go.uber.org/zap"
+
 	"provingground/dsl"
 )
 
@@ -62,6 +64,15 @@ func stepTitle(number int, id string) string {
 		return id
 	}
 	return fmt.Sprintf("step %d", number)
+}
+
+// fields names a step to the log.
+func (s *planStep) fields() []zap.Field {
+	fields := []zap.Field{zap.Int("step", s.Number)}
+	if s.ID != "" {
+		fields = append(fields, zap.String("id", s.ID))
+	}
+	return append(fields, zap.String("action", s.Action))
 }
 
 // CompileOptions say what is known beside the script.

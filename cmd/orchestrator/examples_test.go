@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -156,3 +157,64 @@ func TestTheSameChoices(t *testing.T) {
 	}
 }
 
+
+// TestTheLongExample runs a long experiment over TCP and rehearses it: the verdicts are the same, claim by claim.
+func TestTheLongExample(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("..", "..", "scripts", "churn.script"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	done, rehearsed := rehearse(t, text, "-nodes", "12", "-producers", "5")
+	if done.result.Code != orchestrator.CodeOK {
+		t.Fatalf("its rehearsal ends with %d: %v", done.result.Code, done.result.Err)
+	}
+	n := newNetwork(t, t.TempDir(), 600, func(o *simnet.Options) { o.Nodes, o.Producers = 12, 5 })
+	keys, err := filepath.Glob(filepath.Join(n.dir, "private-keys", "key-*"))
+	if err != nil || len(keys) < 20 {
+		t.Fatalf("%d keys: %v", len(keys), err)
+	}
+	for i, key := range keys {
+		dir := filepath.Join(n.dir, "keys", []string{"zkapps", "payments"}[i/2%2]) // a key's file and that of its public half
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(key, filepath.Join(dir, filepath.Base(key))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := n.command(t, "-quiet", n.config)
+	cmd.Env = append(cmd.Env, "PASS=", "RECEIVER=B62qiy32p8kAKnny8ZFwoMhYpBppM1DWVCqAPBYNcXnsAHhnfAAuXgg")
+	cmd.Stdin = bytes.NewReader(text)
+	var out, log bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &log
+	if code := exitCode(t, cmd.Run()); code != orchestrator.CodeOK {
+		t.Fatalf("over TCP it ends with %d\n%s", code, &log)
+	}
+	want := verdicts(t, rehearsed)
+	if len(want) != 3 {
+		t.Errorf("the rehearsal has the verdicts %q", want)
+	}
+	if diff := cmp.Diff(want, verdicts(t, out.Bytes())); diff != "" {
+		t.Errorf("verdicts (-rehearsed, +TCP):\n%s", diff)
+	}
+}
+
+// verdicts returns the verdicts of a run, in order.
+func verdicts(t *testing.T, out []byte) []string {
+	t.Helper()
+	var all []string
+	if _, err := record.Read("out", bytes.NewReader(out), func(l record.Line) error {
+		if l.Name != "_verdict" {
+			return nil
+		}
+		var v struct{ Kind, Text, Verdict string }
+		if err := json.Unmarshal(l.Value, &v); err != nil {
+			return err
+		}
+		all = append(all, v.Kind+" "+v.Text+": "+v.Verdict)
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return all
+}

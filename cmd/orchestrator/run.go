@@ -264,6 +264,13 @@ func (p program) report(result orchestrator.Result, recordPath, configPath strin
 	for _, u := range result.Undone {
 		fmt.Fprintf(&text, "  %s\n", u)
 	}
+	if result.Held > 0 {
+		verdict := "claims held"
+		if result.Code == orchestrator.CodeOK {
+			verdict = "claims held: pass"
+		}
+		fmt.Fprintf(&text, "%d %s\n", result.Held, verdict)
+	}
 	writeRemains(&text, result.Remains, recordPath, configPath)
 	_, _ = fmt.Fprint(p.stderr, mask(text.String()))
 }
