@@ -574,8 +574,7 @@ func unclosed(lex *lexer.PeekingLexer, open *lexer.Token, closing string) error 
 // comes next is neither.
 func behindNumber(lex *lexer.PeekingLexer) error {
 	t := lex.Peek()
-	here := lex.RawCursor()
-	before := lex.Range(here-1, here)[0]
+	before := previous(lex)
 	switch {
 	case onNewLine(lex):
 		return nil
@@ -617,17 +616,23 @@ func endOf(t *lexer.Token) int { return t.Pos.Offset + t.Pos.Column }
 
 func spanOf(t *lexer.Token) Span { return Span{t.Pos.Offset, endOf(t)} }
 
+// previous returns the token that was read last; the zero token where none was.
+func previous(lex *lexer.PeekingLexer) lexer.Token {
+	here := lex.RawCursor()
+	if here == 0 {
+		return lexer.Token{}
+	}
+	return lex.Range(here-1, here)[0]
+}
+
 // behind returns where the last token ends that was read.
 func behind(lex *lexer.PeekingLexer) int {
-	here := lex.RawCursor()
-	return endOf(&lex.Range(here-1, here)[0])
+	t := previous(lex)
+	return endOf(&t)
 }
 
 // onNewLine reports whether the next token begins a line.
-func onNewLine(lex *lexer.PeekingLexer) bool {
-	here := lex.RawCursor()
-	return here == 0 || lex.Range(here-1, here)[0].Pos.Line < lex.Peek().Pos.Line
-}
+func onNewLine(lex *lexer.PeekingLexer) bool { return previous(lex).Pos.Line < lex.Peek().Pos.Line }
 
 // second returns the token behind the next one.
 func second(lex *lexer.PeekingLexer) *lexer.Token {
@@ -650,9 +655,9 @@ func startsValue(t *lexer.Token) bool {
 func misplaced(lex *lexer.PeekingLexer, wanted, hint string) error {
 	t := lex.Peek()
 	switch {
-	case t.EOF():
+	case t.EOF() && t.Value == "":
 		return finding(nil, spanOf(t), -1, hint, "the text ends where %s should stand", wanted)
-	case onNewLine(lex) && beginsStatement(lex):
+	case t.EOF(), lex.RawCursor() > 0 && onNewLine(lex) && beginsStatement(lex):
 		end := behind(lex)
 		return finding(nil, Span{end, end}, -1, hint, "the line ends where %s should stand", wanted)
 	default:

@@ -125,8 +125,8 @@ func newGrammar[G any](block func(*lexer.PeekingLexer) (body, error)) *participl
 		participle.Lexer(language{}),
 		participle.UseLookahead(0), // the first word of a statement decides what it is
 		participle.ParseTypeWith(block),
-		participle.Union[statement](&step{}, // first, as most statements are one
-			&experiment{}, &seed{}, &limits{}, &binding{}, &use{}, &parallel{}, &repeat{}, &deadline{}, &claim{}, &failure{}, &finally{}, &branch{}, &search{}),
+		participle.Union[statement](&step{}, &claim{}, &binding{}, // first, as most statements are one of these
+			&experiment{}, &seed{}, &limits{}, &use{}, &parallel{}, &repeat{}, &deadline{}, &failure{}, &finally{}, &branch{}, &search{}),
 	)
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -58,16 +59,16 @@ type scanner struct {
 	text   string
 	at     int
 	line   int
-	end    int             // of the last token
-	last   lexer.TokenType // kind of the last token
-	value  string          // of the last token
+	last   lexer.Token // that was read
+	piece  int         // how many tokens the piece has up to here
+	ended  bool        // the text has been read
 
 	brackets []bracket    // open ones; the first stands for the text as a whole
 	strays   map[int]bool // the offsets of brackets without their partner
 
 	remarks []Remark
 	faults  Findings
-	refused bool // the text is nested too deep: the last fault says so
+	refused bool // the text is nested too deep, or too much is wrong: nothing more is read
 }
 
 // bracket is one that is open.
@@ -88,6 +89,7 @@ func newScanner(source *Source) *scanner {
 
 func (s *scanner) fault(start, end int, hint, format string, args ...any) {
 	s.faults = append(s.faults, finding(s.source, Span{start, end}, -1, hint, format, args...))
+	s.refused = s.refused || len(s.faults) > maxFaults
 }
 
 // peek returns the byte that is that far ahead, or 0 behind the end.
@@ -98,9 +100,10 @@ func (s *scanner) peek(ahead int) byte {
 	return 0
 }
 
-// Next implements [lexer.Lexer]. It never fails: what is wrong stands in faults.
+// Next implements [lexer.Lexer]. It never fails: what is wrong stands in faults. The text comes in pieces of whole statements, each with an
+// end of its own, as participle keeps all tokens that it gets: a long script is not to take memory for all of its tokens at once.
 func (s *scanner) Next() (lexer.Token, error) {
-	if s.last == numberToken {
+	if s.last.Type == numberToken {
 		if token, ok := s.unit(); ok {
 			return token, nil
 		}
@@ -116,6 +119,10 @@ func (s *scanner) Next() (lexer.Token, error) {
 		case c == '#':
 			s.remark()
 		case isLetter(c):
+			if s.piece >= pieceTokens && s.newStatement() {
+				s.piece = 0
+				return s.endToken("\n"), nil
+			}
 			return s.word(), nil
 		case isDigit(c):
 			return s.number(), nil
@@ -135,13 +142,48 @@ func (s *scanner) Next() (lexer.Token, error) {
 		s.strays[open.offset] = true
 	}
 	s.brackets = s.brackets[:1]
-	return lexer.Token{Type: lexer.EOF, Pos: lexer.Position{Offset: s.end, Line: s.line + 1}}, nil
+	s.ended = true
+	return s.endToken(""), nil
 }
 
-// token makes the token that begins at start and ends here.
+// pieceTokens is how many tokens a piece has at least.
+const pieceTokens = 256
+
+// newStatement reports whether the name that begins here begins a statement for certain.
+func (s *scanner) newStatement() bool {
+	if len(s.brackets) > 1 || s.line == s.last.Pos.Line || !endsStatement(&s.last) {
+		return false
+	}
+	end := nameEnd(s.text, s.at)
+	if word := s.text[s.at:end]; isKeyword(word) {
+		return word != "within" && slices.Contains(starters(), word) // within may belong to the statement before
+	}
+	rest := strings.TrimLeft(s.text[end:min(end+8, len(s.text))], " ")
+	return strings.HasPrefix(rest, "= ") || strings.HasPrefix(rest, "(")
+}
+
+// endsStatement reports whether a statement may end with a token: no operator does, and no word that something has to follow.
+func endsStatement(t *lexer.Token) bool {
+	switch t.Type {
+	case signToken:
+		return isClosing(t)
+	case keywordToken:
+		return t.Value == "none" || t.Value == "true" || t.Value == "false"
+	default:
+		return true
+	}
+}
+
+// token makes the token that begins at start and ends here. In place of its column, which the source knows, its position has its length.
 func (s *scanner) token(kind lexer.TokenType, start int, value string) lexer.Token {
-	s.last, s.value, s.end = kind, value, s.at
-	return lexer.Token{Type: kind, Value: value, Pos: lexer.Position{Offset: start, Line: s.line, Column: s.at - start}}
+	s.piece++
+	s.last = lexer.Token{Type: kind, Value: value, Pos: lexer.Position{Offset: start, Line: s.line, Column: s.at - start}}
+	return s.last
+}
+
+// endToken makes the token at the end of the text, with no value, or of a piece, with a line break as its value.
+func (s *scanner) endToken(value string) lexer.Token {
+	return lexer.Token{Type: lexer.EOF, Value: value, Pos: lexer.Position{Offset: endOf(&s.last), Line: s.line + 1}}
 }
 
 // remark reads a comment up to the end of its line.
@@ -249,7 +291,7 @@ func (s *scanner) number() lexer.Token {
 
 // unit reads the unit of the number that ends here.
 func (s *scanner) unit() (lexer.Token, bool) {
-	number := s.value
+	number := s.last.Value
 	blanks := 0
 	for s.peek(blanks) == ' ' || s.peek(blanks) == '\t' {
 		blanks++
@@ -293,7 +335,7 @@ func (s *scanner) unit() (lexer.Token, bool) {
 		s.fault(start, end, hint, "%s is no unit", word)
 		unit = right
 	}
-	s.at, s.end = end, end
+	s.at = end
 	if unit == NoUnit {
 		return lexer.Token{}, false
 	}
@@ -577,7 +619,7 @@ func (s *scanner) sign(c byte) (lexer.Token, bool) {
 	case ',', ':', '=', '<', '>', '+', '-', '*', '/':
 		return take(1, s.text[start:start+1])
 	case '.':
-		operand := s.end == start && (s.last == nameToken || s.last == keywordToken || s.value == ")" || s.value == "]")
+		operand := endOf(&s.last) == start && (s.last.Type == nameToken || s.last.Type == keywordToken || s.last.Value == ")" || s.last.Value == "]")
 		if !isDigit(s.peek(1)) || operand {
 			return take(1, ".")
 		}

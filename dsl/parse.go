@@ -22,14 +22,20 @@ func Parse(name string, text []byte) (*Tree, Findings) {
 		return tree, refused
 	}
 	p := &parser{scan: newScanner(tree.Source)}
-	lex, err := lexer.Upgrade(p.scan)
-	if err != nil || p.scan.refused { // a scanner has no errors
-		return tree, p.scan.faults
-	}
 	p.grammar = newGrammar[statement](p.block)
-	tree.Statements = p.statements(lex)
+	for !p.scan.ended && !p.full() {
+		lex, err := lexer.Upgrade(p.scan)
+		if err != nil || p.scan.refused { // a scanner has no errors
+			return &Tree{Source: tree.Source}, p.all()
+		}
+		for !lex.Peek().EOF() && !p.full() {
+			if s := p.statement(lex); s != nil {
+				tree.Statements = append(tree.Statements, s)
+			}
+		}
+	}
 	tree.Remarks = p.scan.remarks
-	return tree, append(p.scan.faults, p.found...).Sort()
+	return tree, p.all()
 }
 
 // ParseValue reads a text that is one expression and nothing else, such as the value of a parameter that a command line sets.
@@ -79,24 +85,23 @@ type parser struct {
 	found   Findings
 }
 
+// all returns what is wrong in the words and in the statements, in order.
+func (p *parser) all() Findings {
+	all := append(p.scan.faults, p.found...).Sort()
+	if len(all) > maxFaults {
+		last := all[maxFaults-1].Span
+		all = append(all[:maxFaults], finding(p.scan.source, Span{last.End, last.End}, -1, "", "more than %d errors: what follows is not looked at", maxFaults))
+	}
+	return all
+}
+
 func (p *parser) report(f Finding) {
 	f.Source = p.scan.source
 	p.found = append(p.found, f)
 }
 
 // full reports whether so much is wrong that it is no use to read on.
-func (p *parser) full() bool { return len(p.found) >= maxFaults }
-
-// statements reads up to the end of the text.
-func (p *parser) statements(lex *lexer.PeekingLexer) []Statement {
-	var all []Statement
-	for !lex.Peek().EOF() && !p.full() {
-		if s := p.statement(lex); s != nil {
-			all = append(all, s)
-		}
-	}
-	return all
-}
+func (p *parser) full() bool { return len(p.found) > maxFaults }
 
 // block reads { … }.
 func (p *parser) block(lex *lexer.PeekingLexer) (body, error) {
@@ -203,10 +208,8 @@ func (p *parser) skip(lex *lexer.PeekingLexer) {
 // continues reports whether the next token, which begins a line, may belong to the statement before it.
 func continues(lex *lexer.PeekingLexer) bool {
 	t := lex.Peek()
-	here := lex.RawCursor()
-	before := lex.Range(here-1, here)[0]
-	whole := before.Type != signToken && before.Type != keywordToken || isClosing(&before) || startsValue(&before)
-	return !whole || t.Type == signToken && !isClosing(t) && t.Value != "(" || t.Type == keywordToken && t.Value != "failure" && !slices.Contains(starters(), t.Value)
+	before := previous(lex)
+	return !endsStatement(&before) || t.Type == signToken && !isClosing(t) && t.Value != "(" || t.Type == keywordToken && t.Value != "failure" && !slices.Contains(starters(), t.Value)
 }
 
 // beginsStatement reports whether the next token looks like the first of a statement.

@@ -148,11 +148,287 @@ func TestSyntaxErrors(t *testing.T) {
 	golden(t, "syntax.text", out.Bytes())
 }
 
-func testFile(t *testing.T, name string) []byte {
+func testFile(t testing.TB, name string) []byte {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join("testdata", name))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return text
+}
+
+// shape writes an expression with parentheses around everything that is made of something.
+func shape(e *dsl.Expr) string {
+	if e == nil {
+		return ""
+	}
+	args := func(all []dsl.Argument) string {
+		var out []string
+		for _, a := range all {
+			text := shape(a.Value)
+			if a.Name != nil {
+				text = a.Name.Text + ":" + text
+			}
+			out = append(out, text)
+		}
+		return strings.Join(out, " ")
+	}
+	switch e.Op {
+	case dsl.OpNumber:
+		return e.Text + string(e.Unit)
+	case dsl.OpString:
+		text := e.Text
+		for _, part := range e.Parts {
+			text += part.Text
+			if part.Name != nil {
+				text += "<" + part.Name.Text + ">"
+			}
+		}
+		return fmt.Sprintf("%q", text)
+	case dsl.OpName:
+		return e.Text
+	case dsl.OpNone, dsl.OpTrue, dsl.OpFalse:
+		return string(e.Op)
+	case dsl.OpMember:
+		return "(" + shape(e.X) + " ." + e.Text + ")"
+	case dsl.OpCall:
+		return "(" + e.Text + "! " + args(e.Arguments) + ")"
+	case dsl.OpList:
+		var out []string
+		for _, item := range e.Items {
+			out = append(out, shape(item))
+		}
+		return "[" + strings.Join(out, " ") + "]"
+	case dsl.OpObject:
+		return "{" + args(e.Arguments) + "}"
+	case dsl.OpMinus, dsl.OpNot:
+		return "(" + string(e.Op) + " " + shape(e.X) + ")"
+	default:
+		return "(" + shape(e.X) + " " + string(e.Op) + string(e.Unit) + " " + shape(e.Y) + ")"
+	}
+}
+
+func TestParseValue(t *testing.T) {
+	for text, want := range map[string]string{
+		"5":                            "5",
+		"1_000.50e-3":                  "1_000.50e-3",
+		"1E9":                          "1E9",
+		"30s":                          "30s",
+		"5 m":                          "5m",
+		"2h":                           "2h",
+		"1 slot":                       "1slots",
+		"3slots":                       "3slots",
+		"0.5 tps":                      "0.5tps",
+		"30/min":                       "30/min",
+		"30/s + 30/h":                  "(30/s + 30/h)",
+		"30 / min":                     "(30 / min)",
+		"30/min(a, b)":                 "(30 / (min! a b))",
+		"30/n":                         "(30 / n)",
+		"0.1 mina":                     "0.1mina",
+		"5_000 nanomina":               "5_000nanomina",
+		"30%":                          "30%",
+		"5\nm":                         "",
+		"30m-5m":                       "(30m - 5m)",
+		"3-x":                          "(3 - x)",
+		"0.1..0.2 mina":                "(0.1 ..mina 0.2)",
+		"1..2":                         "(1 .. 2)",
+		"1 mina..2 mina":               "(1mina .. 2mina)",
+		"1..(2 mina)":                  "(1 .. 2mina)",
+		"(1)..2 mina":                  "(1 ..mina 2)",
+		"a..2 mina":                    "(a .. 2mina)",
+		"a.b..c":                       "((a .b) .. c)",
+		"a ?? 1..b ?? 2":               "((a ?? 1) .. (b ?? 2))",
+		"-1..2":                        "(neg (1 .. 2))",
+		`"a\"\\\/\u00e9\ud83d\ude00"`:  `"a\"\\/é😀"`,
+		`"${a}-${b-c}"`:                `"<a>-<b-c>"`,
+		`"\${a} $a $$ $"`:              `"${a} $a $$ $"`,
+		`"\u0024{a}"`:                  `"${a}"`,
+		`"$${a}"`:                      `"$<a>"`,
+		`"#"`:                          `"#"`,
+		"[]":                           "[]",
+		"[1, [2,],]":                   "[1 [2]]",
+		`{a: 1, "b c": {}, limit: 2,}`: "{a:1 b c:{} limit:2}",
+		"none":                         "none",
+		"[true, false]":                "[true false]",
+		"a-b":                          "a-b",
+		"a - b - c":                    "((a - b) - c)",
+		"a--b":                         "(a - (neg b))",
+		"a -b":                         "(a - b)",
+		"a / b * c":                    "((a / b) * c)",
+		"a + b * -c":                   "(a + (b * (neg c)))",
+		"- - a":                        "(neg (neg a))",
+		"-a.b":                         "(neg (a .b))",
+		"-a * b":                       "((neg a) * b)",
+		"a ?? b ?? c":                  "(a ?? (b ?? c))",
+		"(a ?? b) ?? c":                "((a ?? b) ?? c)",
+		"a ?? -1":                      "(a ?? (neg 1))",
+		"a ?? -1 + 2":                  "((a ?? (neg 1)) + 2)",
+		"not a < b":                    "(not (a < b))",
+		"not not a":                    "(not (not a))",
+		"not a and b":                  "((not a) and b)",
+		"not -a > b":                   "(not ((neg a) > b))",
+		"a == not b":                   "(a == (not b))",
+		"a - not - b":                  "(a - (not (neg b)))",
+		"a or b and c or d":            "((a or (b and c)) or d)",
+		"a <= b and c >= d":            "((a <= b) and (c >= d))",
+		"a == b or a != c":             "((a == b) or (a != c))",
+		"(a < b) == (c > d)":           "((a < b) == (c > d))",
+		"tx.latency.p95 < 3 slots":     "(((tx .latency) .p95) < 3slots)",
+		"zk.failure":                   "(zk .failure)",
+		"coverage(won, from: a, to: now() + 5 slots)": "(coverage! won from:a to:((now! ) + 5slots))",
+		"min(a, b,)":       "(min! a b)",
+		"env(\"A\") ?? []": `((env! "A") ?? [])`,
+		"a # b\n + c":      "(a + c)",
+		"":                 "",
+		"a b":              "",
+		"a = b":            "",
+		"let a = b":        "",
+		"5 min":            "",
+		"\xff":             "",
+	} {
+		e, found := dsl.ParseValue(dsl.NewSource("-set", []byte(text)))
+		if got := shape(e); got != want || (want == "") != found.Errors() {
+			t.Errorf("%s is read as %s, want %s; %v", text, got, want, found)
+		}
+	}
+}
+
+func TestParseStatements(t *testing.T) {
+	name := func(text string) dsl.Name { return dsl.Name{Text: text} }
+	named := func(text string) *dsl.Name { return &dsl.Name{Text: text} }
+	number := func(text string, unit dsl.Unit) *dsl.Expr { return &dsl.Expr{Op: dsl.OpNumber, Text: text, Unit: unit} }
+	text := func(text string) *dsl.Expr { return &dsl.Expr{Op: dsl.OpString, Text: text} }
+	value := func(text string) *dsl.Expr { return &dsl.Expr{Op: dsl.OpName, Text: text} }
+	call := &dsl.Call{Action: name("f")}
+	block := func(all ...dsl.Statement) *dsl.Block { return &dsl.Block{Statements: all} }
+	for _, test := range []struct {
+		text string
+		want []dsl.Statement
+	}{
+		{"", nil},
+		{`experiment "a"`, []dsl.Statement{&dsl.Experiment{Name: text("a")}}},
+		{"seed 42", []dsl.Statement{&dsl.Seed{Value: number("42", "")}}},
+		{"limit rate <= 2 tps, spend < a", []dsl.Statement{&dsl.Limits{Bounds: []dsl.Bound{
+			{Of: name("rate"), Op: "<=", Value: number("2", dsl.UnitTPS)}, {Of: name("spend"), Op: "<", Value: value("a")}}}}},
+		{"let a = b", []dsl.Statement{&dsl.Binding{Name: name("a"), Value: value("b")}}},
+		{"param a = b", []dsl.Statement{&dsl.Binding{Param: true, Name: name("a"), Value: value("b")}}},
+		{`use "a" as b`, []dsl.Statement{&dsl.Use{File: text("a"), As: name("b")}}},
+		{"f()", []dsl.Statement{call}},
+		{"a\n=\nf\n(\n)", []dsl.Statement{&dsl.Call{Name: named("a"), Action: name("f")}}},
+		{"a = f(b, limit: c,) after d within e retry 5 every 2m", []dsl.Statement{&dsl.Call{Name: named("a"), Action: name("f"),
+			Arguments: []dsl.Argument{{Value: value("b")}, {Name: named("limit"), Value: value("c")}},
+			Retry:     &dsl.Retrying{Attempts: number("5", ""), Every: number("2", dsl.UnitMinute)}, Within: value("e"), After: value("d")}}},
+		{"parallel { f() { f() f() } }", []dsl.Statement{&dsl.Parallel{Body: block(call, block(call, call))}}},
+		{"repeat a as b { f() }", []dsl.Statement{&dsl.Repeat{Count: value("a"), As: named("b"), Body: block(call)}}},
+		{"repeat 4 {}", []dsl.Statement{&dsl.Repeat{Count: number("4", ""), Body: block()}}},
+		{"within 5m { f() }", []dsl.Statement{&dsl.Deadline{Within: number("5", dsl.UnitMinute), Body: block(call)}}},
+		{"expect a within b", []dsl.Statement{&dsl.Claim{Condition: value("a"), Within: value("b")}}},
+		{"watch a after b", []dsl.Statement{&dsl.Claim{Watch: true, Condition: value("a"), After: value("b")}}},
+		{"expect a\nwithin b { }", []dsl.Statement{&dsl.Claim{Condition: value("a")}, &dsl.Deadline{Within: value("b"), Body: block()}}},
+		{"expect a within b { }", []dsl.Statement{&dsl.Claim{Condition: value("a")}, &dsl.Deadline{Within: value("b"), Body: block()}}},
+		{"expect a\nwithin b\n{ }", []dsl.Statement{&dsl.Claim{Condition: value("a")}, &dsl.Deadline{Within: value("b"), Body: block()}}},
+		{"expect a within b\n{ }", []dsl.Statement{&dsl.Claim{Condition: value("a"), Within: value("b")}, block()}},
+		{"f()\n  within b\nf()", []dsl.Statement{&dsl.Call{Action: name("f"), Within: value("b")}, call}},
+		{"on failure { f() }", []dsl.Statement{&dsl.Closing{Body: block(call)}}},
+		{"finally { f() }", []dsl.Statement{&dsl.Closing{Finally: true, Body: block(call)}}},
+		{"search a from b to c until within d { f() }", []dsl.Statement{&dsl.Search{Name: name("a"), From: value("b"), To: value("c"), Until: value("d"), Body: block(call)}}},
+		{"search = f()\nsearch()", []dsl.Statement{&dsl.Call{Name: named("search"), Action: name("f")}, &dsl.Call{Action: name("search")}}},
+		{"let a = 3\nm = f()", []dsl.Statement{&dsl.Binding{Name: name("a"), Value: number("3", "")}, &dsl.Call{Name: named("m"), Action: name("f")}}},
+		{"let a = b f()", []dsl.Statement{&dsl.Binding{Name: name("a"), Value: value("b")}, call}},
+	} {
+		tree := parsed(t, test.text)
+		if diff := cmp.Diff(test.want, tree.Statements, withoutPlaces()); diff != "" {
+			t.Errorf("%s (-want +got)\n%s", test.text, diff)
+		}
+	}
+}
+
+func TestPlaces(t *testing.T) {
+	const text = "\ufeff# é\nlimit rate <= 2 tps\na = f(b: (c + 1..2 mina), \"${d}\") retry 5 every 2m # e\nparallel { g() }"
+	tree := parsed(t, text)
+	at := func(s dsl.Span) string { return text[s.Start:s.End] }
+	limits, _ := tree.Statements[0].(*dsl.Limits)
+	call, _ := tree.Statements[1].(*dsl.Call)
+	parallel, _ := tree.Statements[2].(*dsl.Parallel)
+	sum := call.Arguments[0].Value
+	for _, test := range []struct {
+		span dsl.Span
+		want string
+	}{
+		{tree.Remarks[0].Span, "# é"}, {tree.Remarks[1].Span, "# e"},
+		{limits.Span, "limit rate <= 2 tps"}, {limits.Bounds[0].Span, "rate <= 2 tps"}, {limits.Bounds[0].Of.Span, "rate"},
+		{limits.Bounds[0].Value.Span, "2 tps"}, {limits.Bounds[0].Value.UnitSpan, "tps"},
+		{call.Span, `a = f(b: (c + 1..2 mina), "${d}") retry 5 every 2m`}, {call.Name.Span, "a"}, {call.Action.Span, "f"},
+		{call.Arguments[0].Span, "b: (c + 1..2 mina)"}, {call.Arguments[0].Name.Span, "b"}, {sum.Span, "(c + 1..2 mina)"},
+		{sum.X.Span, "c"}, {sum.Y.Span, "1..2 mina"}, {sum.Y.UnitSpan, "mina"}, {sum.Y.Y.Span, "2"},
+		{call.Arguments[1].Span, `"${d}"`}, {call.Arguments[1].Value.Parts[0].Name.Span, "d"},
+		{call.Retry.Span, "retry 5 every 2m"}, {call.Retry.Every.Span, "2m"},
+		{parallel.Span, "parallel { g() }"}, {parallel.Body.Span, "{ g() }"},
+	} {
+		if got := at(test.span); got != test.want {
+			t.Errorf("the place is of %q, want %q", got, test.want)
+		}
+	}
+}
+
+func TestRefusedTexts(t *testing.T) {
+	deep := func(before, middle, after string, levels int) string {
+		return strings.Repeat(before, levels) + middle + strings.Repeat(after, levels)
+	}
+	const million = 1_000_000
+	for _, test := range []struct{ name, text, want string }{
+		{"size", strings.Repeat(" ", dsl.MaxBytes+1), "text:1:1: a script of 67108865 bytes: 67108864 are the most"},
+		{"brackets", "let a = " + deep("[", "", "]", dsl.MaxLevels), ""},
+		{"brackets above", "let a = " + deep("[", "", "]", dsl.MaxLevels+1), "text:1:1009: brackets are nested in each other above 1000 levels"},
+		{"blocks", deep("parallel {\n", "", "}\n", dsl.MaxLevels), ""},
+		{"blocks above", deep("parallel {\n", "", "}\n", million), "text:1001:10: brackets are nested in each other above 1000 levels"},
+		{"parentheses above", "let a = " + deep("(", "1", ")", million), "text:1:1009: brackets are nested in each other above 1000 levels"},
+		{"open brackets", "let a = " + strings.Repeat("{b: f([", million), "text:1:2345: brackets are nested in each other above 1000 levels"},
+		{"minus", "let a = " + strings.Repeat("- ", million) + "1", "an expression is nested above 1000 levels"},
+		{"not", "let a = " + strings.Repeat("not ", million) + "true", "an expression is nested above 1000 levels"},
+		{"minus and not", "let a = " + strings.Repeat("- not ", million) + "1", "an expression is nested above 1000 levels"},
+		{"sum", "let a = 1" + strings.Repeat(" + 1", million), "an expression is nested above 1000 levels"},
+		{"short sum", "let a = 1" + strings.Repeat(" + 1", dsl.MaxLevels-1), ""},
+		{"or", "let a = b" + strings.Repeat(" or b", million), "an expression is nested above 1000 levels"},
+		{"alternatives", "let a = b" + strings.Repeat(" ?? b", million), "an expression is nested above 1000 levels"},
+		{"members", "let a = b" + strings.Repeat(".b", million), "an expression is nested above 1000 levels"},
+		{"signs on the right", "let a = b" + strings.Repeat(" ?? -b", million), "an expression is nested above 1000 levels"},
+		{"comparisons", "let a = b" + strings.Repeat(" < b", million), `text:1:15: < stands behind a whole comparison`},
+		{"long list", "let a = [" + strings.Repeat("1, ", million) + "]", ""},
+	} {
+		tree, found := dsl.Parse("text", []byte(test.text))
+		if test.want == "" {
+			if found != nil {
+				t.Errorf("%s: %v", test.name, found)
+			}
+			tree.Format()
+			continue
+		}
+		if len(found) != 1 || !strings.Contains(found[0].Error(), test.want) {
+			t.Errorf("%s: found %.300v, want %s", test.name, found, test.want)
+		}
+	}
+}
+
+func TestNotAllErrorsAreShown(t *testing.T) {
+	for _, line := range []string{"f(a b)\n", "let a = ;\n", "parallel { }}\n", "$ 1\n", "parallel { f(\n"} {
+		_, found := dsl.Parse("text", []byte(strings.Repeat(line, 500)))
+		if len(found) != 101 {
+			t.Errorf("%q 500 times: %d findings", line, len(found))
+		}
+		if last := found[len(found)-1]; !strings.Contains(last.Message, "more than 100 errors") {
+			t.Errorf("%q 500 times: the last finding is %v", line, last)
+		}
+	}
+}
+
+func TestGrammar(t *testing.T) {
+	golden(t, "grammar.ebnf", []byte(dsl.Grammar()))
+}
+
+func TestParseExample(t *testing.T) {
+	tree, found := dsl.Parse("scripts/churn.script", testFile(t, "churn.script"))
+	if found != nil || len(tree.Statements) != 23 || len(tree.Remarks) != 4 || tree.Source.Name != "scripts/churn.script" {
+		t.Errorf("%d statements, %d comments, %v", len(tree.Statements), len(tree.Remarks), found)
+	}
 }

@@ -25,6 +25,9 @@ cd "$dir/network" # the script's paths are relative to it
 say "What the script would do and cost:  orchestrator plan config.json < scripts/demo.script"
 "$run" plan -nodes 6 config.json <"$root/scripts/demo.script"
 
+say "A rehearsal, with nothing but the script:  orchestrator rehearse < scripts/demo.script"
+"$run" rehearse -nodes 12 -producers 5 -seed 1 <"$root/scripts/demo.script" >"$dir/rehearsal.out"
+
 say "The run:  orchestrator config.json < scripts/demo.script > run.out"
 code=0
 "$run" -record "$dir/run.record" -seed 1 config.json <"$root/scripts/demo.script" >"$dir/run.out" || code=$?

@@ -157,7 +157,6 @@ func TestTheSameChoices(t *testing.T) {
 	}
 }
 
-
 // TestTheLongExample runs a long experiment over TCP and rehearses it: the verdicts are the same, claim by claim.
 func TestTheLongExample(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join("..", "..", "scripts", "churn.script"))
