@@ -257,9 +257,14 @@ func TestToTree(t *testing.T) {
 				"payments(\n  tps: 1 tps,\n  duration: 1m,\n  fee: 5..6 nanomina,\n  fee-payers: [],\n  experiment-name: \"a\",\n  min-tps: 1 tps,\n)\n",
 		},
 		{
-			"a range upside down", keys + `{"action":"payments","params":{"tps":1,"durationMin":1,"maxFee":-0,"minFee":5,"feePayers":[],"experimentName":"a","minTps":1}}`,
+			"a range with a sign", keys + `{"action":"payments","params":{"tps":1,"durationMin":1,"maxFee":5,"minFee":-0,"feePayers":[],"experimentName":"a","minTps":1}}`,
 			"load-keys(dir: \"k\")\n" +
-				"payments(\n  tps: 1 tps,\n  duration: 1m,\n  maxFee: -0 nanomina,\n  minFee: 5 nanomina,\n  fee-payers: [],\n  experiment-name: \"a\",\n  min-tps: 1 tps,\n)\n",
+				"payments(\n  tps: 1 tps,\n  duration: 1m,\n  maxFee: 5 nanomina,\n  minFee: -0 nanomina,\n  fee-payers: [],\n  experiment-name: \"a\",\n  min-tps: 1 tps,\n)\n",
+		},
+		{
+			"a range upside down", keys + `{"action":"payments","params":{"tps":1,"durationMin":1,"minFee":6,"maxFee":5,"feePayers":[],"experimentName":"a","minTps":1}}`,
+			"load-keys(dir: \"k\")\n" +
+				"payments(\n  tps: 1 tps,\n  duration: 1m,\n  minFee: 6 nanomina,\n  maxFee: 5 nanomina,\n  fee-payers: [],\n  experiment-name: \"a\",\n  min-tps: 1 tps,\n)\n",
 		},
 		{
 			"one end of a range", keys + `{"action":"payments","params":{"tps":1e-1,"durationMin":30,"maxFee":1e9,"feePayers":{"type":"output","step":-1,"name":"key"},"experimentName":"a-${b}","minTps":0.1}}`,

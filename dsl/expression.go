@@ -374,34 +374,53 @@ func primary(lex *lexer.PeekingLexer) (tall, error) {
 	case stringToken:
 		return tall{stringExpr(lex.Next()), 1}, nil
 	case nameToken:
-		switch {
-		case second(lex).Value == "(":
-			lex.Next()
-			args, highest, err := arguments(lex)
-			if err != nil {
-				return tall{}, err
-			}
-			return on(&Expr{Span: Span{t.Pos.Offset, behind(lex)}, Op: OpCall, Text: t.Value, Arguments: args}, highest)
-		case isNull(t.Value):
-			return tall{}, misplaced(lex, "a value", "nothing is written none")
-		}
-		lex.Next()
-		return tall{&Expr{Span: spanOf(t), Op: OpName, Text: t.Value}, 1}, nil
+		return nameOrCall(lex)
 	case keywordToken:
-		switch op := Op(t.Value); op {
-		case OpNone, OpTrue, OpFalse:
-			lex.Next()
-			return tall{&Expr{Span: spanOf(t), Op: op}, 1}, nil
-		}
-		if s := second(lex).Value; s == "(" || s == "." {
-			return tall{}, reserved(t)
-		}
-		hint := ""
-		if !onNewLine(lex) {
-			hint = t.Value + " is a word of the language and no name"
-		}
-		return tall{}, misplaced(lex, "a value", hint)
+		return keywordValue(lex)
+	default:
+		return inBrackets(lex)
 	}
+}
+
+// nameOrCall reads a name, or a function with its arguments.
+func nameOrCall(lex *lexer.PeekingLexer) (tall, error) {
+	t, next := lex.Peek(), second(lex)
+	if isNull(t.Value) {
+		return tall{}, misplaced(lex, "a value", "nothing is written none")
+	}
+	lex.Next()
+	if next.Value != "(" {
+		return tall{&Expr{Span: spanOf(t), Op: OpName, Text: t.Value}, 1}, nil
+	}
+	args, highest, err := arguments(lex)
+	if err != nil {
+		return tall{}, err
+	}
+	return on(&Expr{Span: Span{t.Pos.Offset, behind(lex)}, Op: OpCall, Text: t.Value, Arguments: args}, highest)
+}
+
+// keywordValue reads one that is a value.
+func keywordValue(lex *lexer.PeekingLexer) (tall, error) {
+	t, next := lex.Peek(), second(lex)
+	switch {
+	case slices.Contains([]string{"none", "true", "false"}, t.Value):
+		lex.Next()
+		return tall{&Expr{Span: spanOf(t), Op: Op(t.Value)}, 1}, nil
+	case next.Value == "(" || next.Value == ".":
+		return tall{}, reserved(t)
+	case onNewLine(lex): // of another statement
+		return tall{}, misplaced(lex, "a value", "")
+	default:
+		return tall{}, misplaced(lex, "a value", t.Value+" is a word of the language and no name")
+	}
+}
+
+// inBrackets reads ( … ), a list or an object.
+func inBrackets(lex *lexer.PeekingLexer) (tall, error) {
+	t := lex.Peek()
+	e := &Expr{}
+	var highest tall
+	var err error
 	switch t.Value {
 	case "(":
 		lex.Next()
@@ -416,37 +435,31 @@ func primary(lex *lexer.PeekingLexer) (tall, error) {
 		x.Span = Span{t.Pos.Offset, behind(lex)}
 		return x, nil
 	case "[":
-		var items []*Expr
-		var highest tall
-		err := sequence(lex, "]", func() error {
+		e.Op = OpList
+		err = sequence(lex, "]", func() error {
 			item, err := expression(lex, levelOr)
 			highest.height = max(highest.height, item.height)
-			items = append(items, item.Expr)
+			e.Items = append(e.Items, item.Expr)
 			return err
 		})
-		if err != nil {
-			return tall{}, err
-		}
-		return on(&Expr{Span: Span{t.Pos.Offset, behind(lex)}, Op: OpList, Items: items}, highest)
 	case "{":
-		var fields []Argument
-		var highest tall
-		err := sequence(lex, "}", func() error {
+		e.Op = OpObject
+		err = sequence(lex, "}", func() error {
 			field, height, err := key(lex)
 			highest.height = max(highest.height, height)
-			fields = append(fields, field)
+			e.Arguments = append(e.Arguments, field)
 			return err
 		})
-		if err != nil {
-			return tall{}, err
-		}
-		return on(&Expr{Span: Span{t.Pos.Offset, behind(lex)}, Op: OpObject, Arguments: fields}, highest)
+	case "=":
+		err = misplaced(lex, "a value", "to compare, write ==")
+	default:
+		err = misplaced(lex, "a value", "")
 	}
-	hint := ""
-	if t.Value == "=" {
-		hint = "to compare, write =="
+	if err != nil {
+		return tall{}, err
 	}
-	return tall{}, misplaced(lex, "a value", hint)
+	e.Span = Span{t.Pos.Offset, behind(lex)}
+	return on(e, highest)
 }
 
 // isNull reports whether a word is what other languages call none.
@@ -644,11 +657,8 @@ func second(lex *lexer.PeekingLexer) *lexer.Token {
 
 // startsValue reports whether a value may begin with a token.
 func startsValue(t *lexer.Token) bool {
-	switch t.Type {
-	case nameToken, numberToken, stringToken:
-		return true
-	}
-	return slices.Contains([]string{"(", "[", "{", "-", "not", "none", "true", "false"}, t.Value)
+	return t.Type == nameToken || t.Type == numberToken || t.Type == stringToken ||
+		slices.Contains([]string{"(", "[", "{", "-", "not", "none", "true", "false"}, t.Value)
 }
 
 // misplaced says that what comes next stands where something else should.

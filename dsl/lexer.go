@@ -23,8 +23,8 @@ const (
 	signToken
 )
 
-// language is the lexer's definition, as participle wants it. The lexer is written by hand: one by regular expressions takes ten times as long,
-// and cannot say what is wrong with a text.
+// language is the lexer's definition, as participle wants it. The lexer is written by hand: participle's own are made of regular expressions,
+// which are slower and cannot say what is wrong with a text.
 type language struct{}
 
 // Symbols implements [lexer.Definition].
@@ -60,8 +60,12 @@ type scanner struct {
 	at     int
 	line   int
 	last   lexer.Token // that was read
-	piece  int         // how many tokens the piece has up to here
 	ended  bool        // the text has been read
+
+	// The text may come in pieces of whole statements, each with an end of its own: participle keeps all tokens that it is given, and a long
+	// script is not to take memory for all of its tokens at once.
+	pieces bool
+	piece  int // how many tokens the piece has up to here
 
 	brackets []bracket    // open ones; the first stands for the text as a whole
 	strays   map[int]bool // the offsets of brackets without their partner
@@ -100,8 +104,7 @@ func (s *scanner) peek(ahead int) byte {
 	return 0
 }
 
-// Next implements [lexer.Lexer]. It never fails: what is wrong stands in faults. The text comes in pieces of whole statements, each with an
-// end of its own, as participle keeps all tokens that it gets: a long script is not to take memory for all of its tokens at once.
+// Next implements [lexer.Lexer]. It never fails: what is wrong stands in faults.
 func (s *scanner) Next() (lexer.Token, error) {
 	if s.last.Type == numberToken {
 		if token, ok := s.unit(); ok {
@@ -119,9 +122,10 @@ func (s *scanner) Next() (lexer.Token, error) {
 		case c == '#':
 			s.remark()
 		case isLetter(c):
-			if s.piece >= pieceTokens && s.newStatement() {
+			if s.pieces && s.piece >= pieceTokens && s.newStatement() {
 				s.piece = 0
-				return s.endToken("\n"), nil
+				s.last = s.endToken("\n")
+				return s.last, nil
 			}
 			return s.word(), nil
 		case isDigit(c):
@@ -146,8 +150,11 @@ func (s *scanner) Next() (lexer.Token, error) {
 	return s.endToken(""), nil
 }
 
-// pieceTokens is how many tokens a piece has at least.
-const pieceTokens = 256
+// How many tokens a piece has: at least, where a statement ends, and at most. A token takes 64 bytes.
+const (
+	pieceTokens    = 256
+	maxPieceTokens = 4 << 20
+)
 
 // newStatement reports whether the name that begins here begins a statement for certain.
 func (s *scanner) newStatement() bool {
@@ -176,7 +183,10 @@ func endsStatement(t *lexer.Token) bool {
 
 // token makes the token that begins at start and ends here. In place of its column, which the source knows, its position has its length.
 func (s *scanner) token(kind lexer.TokenType, start int, value string) lexer.Token {
-	s.piece++
+	if s.piece++; s.piece > maxPieceTokens {
+		s.fault(start, s.at, "divide it into several", "a statement of more than %d words and signs", maxPieceTokens)
+		s.refused = true
+	}
 	s.last = lexer.Token{Type: kind, Value: value, Pos: lexer.Position{Offset: start, Line: s.line, Column: s.at - start}}
 	return s.last
 }

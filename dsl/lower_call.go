@@ -515,8 +515,8 @@ func (l *lowering) arg(v term, param *Param, name Span) Arg {
 		}
 	case v.live:
 		arg.Formula = l.formulaFor(v, param)
-	case v.hidden && v.class == classText:
-		if !l.fits(v, param) || param.List {
+	case v.hidden:
+		if _, ok := l.value(v, param); !ok {
 			arg.Formula = unknownFormula(v.Span)
 			break
 		}

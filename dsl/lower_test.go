@@ -165,16 +165,34 @@ func shownStretch(s *dsl.Stretch) string {
 	return s.Time.String()
 }
 
+// wrongScripts returns the scripts of the file of wrong ones.
+func wrongScripts(tb testing.TB) []string {
+	tb.Helper()
+	var scripts []string
+	for _, text := range goldenCases(tb) {
+		_, rest, _ := strings.Cut(text, "\n")
+		script, _, _ := strings.Cut(rest, "\n---")
+		scripts = append(scripts, script)
+	}
+	return scripts
+}
+
+func goldenFile() string { return filepath.Join("testdata", "wrong", "messages.golden") }
+
+func goldenCases(tb testing.TB) []string {
+	tb.Helper()
+	golden, err := os.ReadFile(goldenFile())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return strings.Split("\n"+strings.TrimSpace(string(golden)), "\n=== ")[1:]
+}
+
 // TestWrongScripts compares what is said about wrong scripts, to the letter. The file holds them: a line === NAME, the script, a line ---, and
 // what is said.
 func TestWrongScripts(t *testing.T) {
-	file := filepath.Join("testdata", "wrong", "messages.golden")
-	golden, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
 	var updated bytes.Buffer
-	cases := strings.Split("\n"+strings.TrimSpace(string(golden)), "\n=== ")[1:]
+	cases := goldenCases(t)
 	if len(cases) < 60 {
 		t.Fatalf("only %d scripts", len(cases))
 	}
@@ -208,7 +226,7 @@ func TestWrongScripts(t *testing.T) {
 		})
 	}
 	if *update {
-		if err := os.WriteFile(file, updated.Bytes(), 0o600); err != nil {
+		if err := os.WriteFile(goldenFile(), updated.Bytes(), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -22,6 +22,7 @@ func Parse(name string, text []byte) (*Tree, Findings) {
 		return tree, refused
 	}
 	p := &parser{scan: newScanner(tree.Source)}
+	p.scan.pieces = true
 	p.grammar = newGrammar[statement](p.block)
 	for !p.scan.ended && !p.full() {
 		lex, err := lexer.Upgrade(p.scan)

@@ -375,7 +375,7 @@ func TestRefusedTexts(t *testing.T) {
 	deep := func(before, middle, after string, levels int) string {
 		return strings.Repeat(before, levels) + middle + strings.Repeat(after, levels)
 	}
-	const million = 1_000_000
+	const million, many = 1_000_000, 20_000
 	for _, test := range []struct{ name, text, want string }{
 		{"size", strings.Repeat(" ", dsl.MaxBytes+1), "text:1:1: a script of 67108865 bytes: 67108864 are the most"},
 		{"brackets", "let a = " + deep("[", "", "]", dsl.MaxLevels), ""},
@@ -385,16 +385,16 @@ func TestRefusedTexts(t *testing.T) {
 		{"parentheses above", "let a = " + deep("(", "1", ")", million), "text:1:1009: brackets are nested in each other above 1000 levels"},
 		{"open brackets", "let a = " + strings.Repeat("{b: f([", million), "text:1:2345: brackets are nested in each other above 1000 levels"},
 		{"minus", "let a = " + strings.Repeat("- ", million) + "1", "an expression is nested above 1000 levels"},
-		{"not", "let a = " + strings.Repeat("not ", million) + "true", "an expression is nested above 1000 levels"},
-		{"minus and not", "let a = " + strings.Repeat("- not ", million) + "1", "an expression is nested above 1000 levels"},
-		{"sum", "let a = 1" + strings.Repeat(" + 1", million), "an expression is nested above 1000 levels"},
+		{"not", "let a = " + strings.Repeat("not ", many) + "true", "an expression is nested above 1000 levels"},
+		{"minus and not", "let a = " + strings.Repeat("- not ", many) + "1", "an expression is nested above 1000 levels"},
+		{"sum", "let a = 1" + strings.Repeat(" + 1", many), "an expression is nested above 1000 levels"},
 		{"short sum", "let a = 1" + strings.Repeat(" + 1", dsl.MaxLevels-1), ""},
-		{"or", "let a = b" + strings.Repeat(" or b", million), "an expression is nested above 1000 levels"},
-		{"alternatives", "let a = b" + strings.Repeat(" ?? b", million), "an expression is nested above 1000 levels"},
-		{"members", "let a = b" + strings.Repeat(".b", million), "an expression is nested above 1000 levels"},
-		{"signs on the right", "let a = b" + strings.Repeat(" ?? -b", million), "an expression is nested above 1000 levels"},
-		{"comparisons", "let a = b" + strings.Repeat(" < b", million), `text:1:15: < stands behind a whole comparison`},
-		{"long list", "let a = [" + strings.Repeat("1, ", million) + "]", ""},
+		{"or", "let a = b" + strings.Repeat(" or b", many), "an expression is nested above 1000 levels"},
+		{"alternatives", "let a = b" + strings.Repeat(" ?? b", many), "an expression is nested above 1000 levels"},
+		{"members", "let a = b" + strings.Repeat(".b", many), "an expression is nested above 1000 levels"},
+		{"signs on the right", "let a = b" + strings.Repeat(" ?? -b", many), "an expression is nested above 1000 levels"},
+		{"comparisons", "let a = b" + strings.Repeat(" < b", many), `text:1:15: < stands behind a whole comparison`},
+		{"long list", "let a = [" + strings.Repeat("1, ", many) + "]", ""},
 	} {
 		tree, found := dsl.Parse("text", []byte(test.text))
 		if test.want == "" {

@@ -30,10 +30,11 @@ func (s *Script) ToTree(signatures []Signature) (*Tree, Findings) {
 			tree.Statements = append(tree.Statements, &Call{Action: Name{Text: "log"}, Arguments: []Argument{{Value: w.string(item.Span, -1, item.Comment)}}})
 		}
 	}
-	if found := w.found.Sort(); found.Errors() {
+	found := w.found.Sort()
+	if found.Errors() {
 		return nil, found
 	}
-	return tree, w.found
+	return tree, found
 }
 
 // treeWriter makes the statements of a script.
@@ -210,7 +211,7 @@ func rangeOf(low, high *Arg, param Param) *Expr {
 	}
 	from, ok := Decimal(low.Value.Text)
 	to, ok2 := Decimal(high.Value.Text)
-	if !ok || !ok2 || from.Cmp(to) > 0 || from.Sign() < 0 || low.Value.Text[0] == '-' || high.Value.Text[0] == '-' {
+	if !ok || !ok2 || from.Cmp(to) > 0 || low.Value.Text[0] == '-' || high.Value.Text[0] == '-' {
 		return nil
 	}
 	x, y := low.Value.Text, high.Value.Text

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
 	"go.uber.org/zap"
 
 	"provingground/dsl"
@@ -414,7 +413,7 @@ func createByNode(ctx context.Context, n *node, f *funding, i, num int) error {
 	if err != nil {
 		return err
 	}
-	intent := Intent{Kind: kindAccounts, Node: n.address, Handle: uuid.NewString(), Index: &i, Files: f.filesOf(i), Count: num}
+	intent := Intent{Kind: kindAccounts, Node: n.address, Handle: f.world.NewHandle(), Index: &i, Files: f.filesOf(i), Count: num}
 	if e, ok := f.earlier(intent); ok {
 		s, err := f.decide(ctx, e)
 		switch {

@@ -24,6 +24,7 @@ func (r *run) runSteps(ctx context.Context, steps []*planStep, at level) error {
 				r.failed.Store(true)
 				return &stepError{step, err}
 			}
+			r.outputs.finish(step.Number)
 			continue
 		}
 		r.progress.Step(step.Number, r.of, step.Action)
@@ -57,6 +58,7 @@ func (r *run) runSteps(ctx context.Context, steps []*planStep, at level) error {
 		return err
 	}
 	for _, t := range tasks {
+		r.outputs.finish(t.step.Number)
 		if err := t.note(lineDone, struct{}{}); err != nil {
 			r.failed.Store(true)
 			return &stepError{t.step, err}

@@ -275,7 +275,7 @@ func (w *watches) add(ctx context.Context, item planItem) error {
 	w.ticks.Go(func() error {
 		for {
 			if r.world.Clock.Until(ticking, r.nextSlot()) != nil {
-				return nil
+				return nil //nolint:nilerr // that is its end
 			}
 			w.mu.Lock()
 			all := slices.Clone(w.all)

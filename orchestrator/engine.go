@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/google/uuid"
 	"go.uber.org/zap"
 
 	"provingground/dsl"
@@ -171,6 +172,9 @@ func newRun(config Config, world World, writer *record.Writer, options Options) 
 		nodes: newNodes(world, config.URLOverrides), claims: &claims{}, loads: &loads{placed: map[int]placed{}, held: map[int][]string{}}, log: world.Log, progress: options.Progress, recorded: newRecorded(),
 	}
 	r.world.Programs = maskedPrograms{world.Programs, world.Mask}
+	if world.NewHandle == nil {
+		r.world.NewHandle = uuid.NewString
+	}
 	if r.progress == nil {
 		r.progress = silent{}
 	}

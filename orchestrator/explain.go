@@ -384,11 +384,7 @@ func exampleOf(a Action) string {
 	if name := stepName(a); name != "" {
 		call = name + " = " + call
 	}
-	if one := call + strings.Join(arguments, ", ") + ")"; utf8.RuneCountInString(one) <= explainWidth-2 {
-		call = one
-	} else {
-		call += "\n  " + strings.Join(arguments, ",\n  ") + ",\n)"
-	}
+	call += strings.Join(arguments, ", ") + ")"
 	var script strings.Builder
 	if slices.ContainsFunc(a.Params, func(p dsl.Param) bool { return p.Absent == dsl.ExperimentName }) || strings.Contains(call, "pay)") {
 		script.WriteString("experiment \"first\"\n")
@@ -396,7 +392,9 @@ func exampleOf(a Action) string {
 	for _, step := range earlierSteps(call) {
 		script.WriteString(step + "\n")
 	}
-	return script.String() + call + "\n"
+	script.WriteString(call)
+	tree, _ := dsl.Parse("example", []byte(script.String())) // what is wrong with it, a test finds
+	return string(tree.Format())
 }
 
 // earlierSteps are the steps that a call refers to.
@@ -429,7 +427,7 @@ func earlierSteps(call string) []string {
 // exemplary says which optional parameters an example has.
 func exemplary(action string, p dsl.Param) bool {
 	switch p.Name {
-	case "minFee", "amount", "gap", "deploymentFee", "min", "group", "except", "noBPs", "addRandomPeers":
+	case "minFee", "amount", "gap", "deploymentFee", "min", "group", "except", "noBPs", "addRandomPeers", "maxSlots":
 		return true
 	case "group1", "group2":
 		return action == "join"
@@ -463,6 +461,8 @@ func valueOf(action string, p dsl.Param) string {
 		return "senders"
 	case "allocate-slots groups":
 		return "[1, 2]"
+	case "allocate-slots maxSlots":
+		return "500 slots"
 	case "rotate-balance pubkeys":
 		return "[" + exampleKey + "]"
 	case "rotate-balance servers":

@@ -33,6 +33,9 @@ func TestExplainExamples(t *testing.T) {
 			}
 			continue
 		}
+		if tree, _ := dsl.Parse(name, []byte(example)); string(tree.Format()) != example {
+			t.Errorf("explain %s: the example is not in its canonical layout, which is\n%s", name, tree.Format())
+		}
 		if found := wrong(t, name, example); len(found) > 0 {
 			t.Errorf("explain %s: %v\n%s", name, found, example)
 		}

@@ -2,6 +2,7 @@ package orchestrator
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"math/big"
 	"time"
@@ -41,7 +42,10 @@ type facts struct{ *run }
 // Output returns what an output holds.
 func (f facts) Output(ref *dsl.Ref) (dsl.Held, bool) {
 	v, ok := f.outputs.get(ref)
-	if !ok {
+	switch {
+	case !ok && f.outputs.empty(ref):
+		v.list = []json.RawMessage{}
+	case !ok:
 		return dsl.Held{}, false
 	}
 	a := f.outputs.askedBy(ref)

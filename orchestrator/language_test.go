@@ -30,6 +30,19 @@ repeat 2 as round {
 	n.mustRun(t, 0)
 }
 
+// TestCountOfAnEmptyList: a list output without an element is a list, and not something missing, once its step is done.
+func TestCountOfAnEmptyList(t *testing.T) {
+	n := newNetwork(t, nil)
+	n.run(`
+nodes = discovery()
+nobody = except(group: nodes, except: nodes)
+expect count(nobody) == 0
+expect count(nodes) == 6
+expect count(nobody) > 0 or count(nodes) > 5`).mustEnd(t, orchestrator.CodeOK)
+	e := n.run("nodes = discovery()\nnobody = except(group: nodes, except: nodes)\nexpect count(nobody) >= 1").mustEnd(t, orchestrator.CodeVerdict)
+	mustSay(t, e.Err.Error(), "actual 0, expected >= 1")
+}
+
 // TestTheEndOfAFailedRun: on failure, then the undoing, then finally; what finally refers to and never came to be is skipped.
 func TestTheEndOfAFailedRun(t *testing.T) {
 	n, _ := newLoadNetwork(t, 6, func(o *simnet.Options) { o.Nodes = 3 })

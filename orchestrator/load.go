@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/google/uuid"
 	"go.uber.org/zap"
 
 	"provingground/dsl"
@@ -295,7 +294,7 @@ func (t *task) offerShare(ctx context.Context, l load, s share, at attempt, batc
 		o.keys = append(o.keys, itn.NewPrivateKey(k.Base58()))
 	}
 	if identity.Newer {
-		o.handle = uuid.NewString()
+		o.handle = t.world.NewHandle()
 	}
 	lasts := l.lasts(s.rate, t.config.SlotDuration)
 	clock := t.world.Clock

@@ -29,6 +29,8 @@ type outputs struct {
 	mu     sync.Mutex
 	wanted map[outputKey]int // the last item of the script that refers to an output
 	held   map[outputKey]*value
+	lists  map[outputKey]bool              // the outputs that steps refer to and that are lists, one line for each element
+	done   map[int]bool                    // by step, whether it is finished
 	asked  map[int]asked                   // by step, where some of the nodes that it asked did not answer
 	all    bool                            // keep every output: what later steps refer to is not known yet
 	files  map[string]map[outputKey]*value // outputs of earlier runs, by file
@@ -37,7 +39,7 @@ type outputs struct {
 func newOutputs() *outputs {
 	return &outputs{
 		wanted: map[outputKey]int{}, held: map[outputKey]*value{},
-		files: map[string]map[outputKey]*value{}, asked: map[int]asked{},
+		files: map[string]map[outputKey]*value{}, asked: map[int]asked{}, lists: map[outputKey]bool{}, done: map[int]bool{},
 	}
 }
 
@@ -71,6 +73,22 @@ func (o *outputs) askedBy(ref *dsl.Ref) asked {
 		return asked{}
 	}
 	return o.asked[ref.Step]
+}
+
+// finish says that a step is finished: what it has not given out by now it does not.
+func (o *outputs) finish(step int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.lists) > 0 {
+		o.done[step] = true
+	}
+}
+
+// empty reports whether an output is a list without an element: its step is finished, and gave out none.
+func (o *outputs) empty(ref *dsl.Ref) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return ref.File == "" && o.done[ref.Step] && o.lists[outputKey{step: ref.Step, name: ref.Name}]
 }
 
 // forget drops what a step gave out: it is tried again.

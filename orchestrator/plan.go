@@ -148,7 +148,8 @@ type compiler struct {
 	outputs *outputs
 	script  *dsl.Script // nil of a stream
 	sizes   map[outputKey]int
-	user    int // index of the item that needs the outputs
+	made    map[int]string // the action of each step so far
+	user    int            // index of the item that needs the outputs
 	found   dsl.Findings
 }
 
@@ -157,7 +158,7 @@ func newCompiler(options CompileOptions) *compiler {
 		options.Nodes = defaultNodes
 	}
 	c := &compiler{
-		checker: dsl.NewChecker(Signatures()), actions: map[string]Action{}, options: options, batches: map[string]int{}, sizes: map[outputKey]int{},
+		checker: dsl.NewChecker(Signatures()), actions: map[string]Action{}, options: options, batches: map[string]int{}, sizes: map[outputKey]int{}, made: map[int]string{},
 	}
 	for _, a := range Actions() {
 		c.actions[a.Action] = a
@@ -189,7 +190,7 @@ func (c *compiler) item(item dsl.Item) planItem {
 			user = len(c.script.Items)
 		}
 		for _, ref := range item.Claim.Condition.Refs() {
-			c.outputs.want(ref, user)
+			c.found = append(c.found, c.ref(c.script.Source, -1, ref, user)...)
 		}
 	}
 	for _, branch := range item.Parallel {
@@ -206,13 +207,18 @@ func (c *compiler) step(source *dsl.Source, step *dsl.Step) (*planStep, dsl.Find
 		found = nil
 	}
 	action, known := c.actions[step.Action]
+	c.made[step.Number] = step.Action
+	number := step.Number
+	if language {
+		number = -1
+	}
 	for _, arg := range step.Args {
 		if arg.Ref != nil {
-			found = append(found, c.ref(source, step, arg.Ref)...)
+			found = append(found, c.ref(source, number, arg.Ref, c.user)...)
 		}
 		if arg.Formula != nil {
 			for _, ref := range arg.Formula.Refs() {
-				found = append(found, c.ref(source, step, ref)...)
+				found = append(found, c.ref(source, number, ref, c.user)...)
 			}
 		}
 	}
@@ -234,15 +240,21 @@ func (c *compiler) step(source *dsl.Source, step *dsl.Step) (*planStep, dsl.Find
 	return &planStep{Step: step, source: source, action: action, secret: handsOn, language: language}, found
 }
 
-// ref notes that an output is needed, and looks for one of an earlier run.
-func (c *compiler) ref(source *dsl.Source, step *dsl.Step, ref *dsl.Ref) dsl.Findings {
-	if ref.File == "" {
-		c.outputs.want(ref, c.user)
-		return nil
+// want notes that an item of the script needs an output.
+func (c *compiler) want(ref *dsl.Ref, item int) {
+	c.outputs.want(ref, item)
+	for _, o := range c.actions[c.made[ref.Step]].Outputs {
+		if o.Name == ref.Name && o.Multi {
+			c.outputs.lists[outputKey{step: ref.Step, name: ref.Name}] = true
+		}
 	}
-	number := step.Number
-	if c.script != nil && c.script.Language {
-		number = -1
+}
+
+// ref notes that an item of the script needs an output, and looks for one of an earlier run. number is that of the step, for findings.
+func (c *compiler) ref(source *dsl.Source, number int, ref *dsl.Ref, user int) dsl.Findings {
+	if ref.File == "" {
+		c.want(ref, user)
+		return nil
 	}
 	if err := c.outputs.load(ref.File); err != nil {
 		return dsl.Findings{{Source: source, Span: ref.Span, Step: number, Message: err.Error()}}

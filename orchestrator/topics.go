@@ -115,23 +115,23 @@ The run ends with exit code 4 before the step that would go beyond one. plan sho
 			text: `When the time is over, what is under way is ended and the run fails. Of nested deadlines the one that ends first counts. ` +
 				`Behind a step it is a deadline for that step, its attempts and pauses included; behind expect it is how long the ` +
 				`condition has to become true.`,
-			example: "within 30m {\n  all = discovery()  within 5m\n  wait(5m)\n  expect nodes.reached-share >= 90%  within 10m\n}\n",
+			example: "within 30m {\n  all = discovery() within 5m\n  wait(5m)\n  expect nodes.reached-share >= 90% within 10m\n}\n",
 		},
 		{
 			section: section, names: []string{"expect"}, form: "expect CONDITION", short: "must hold here, or within a time: expect … within 10m",
-			text: `A condition compares outputs, metrics and constants: count(won) >= 2, coverage(won) >= 90%, nodes.reached >= 10, joined ` +
+			text: `A condition compares outputs, metrics and constants: count(won) >= 2, coverage(won) >= 70%, nodes.reached >= 10, joined ` +
 				`by and, or, not. A false one ends the run, with exit code 4.
 
 It is inconclusive when the evidence is not there and could still turn it: nodes that did not answer, a metric that nobody ` +
 				`measured. Then the run goes on, and its exit code is 6 when nothing worse happens.`,
-			example: "producers = discovery(only-block-producers: true)\nwon = slots-won(nodes: producers)\nexpect coverage(won) >= 90%\n" +
-				"expect nodes.reached-share >= 95%  within 10m\n",
+			example: "producers = discovery(only-block-producers: true)\nwon = slots-won(nodes: producers)\nexpect coverage(won) >= 70%\n" +
+				"expect nodes.reached-share >= 95% within 10m\n",
 		},
 		{
 			section: section, names: []string{"watch"}, form: "watch CONDITION", short: "must hold from here to the end of the block, or from a time on",
 			text: `It is judged once a slot, at each new value, and at the end. A false one ends the run at once, with exit code 4. ` +
 				`"after" lets it begin later: watch … after 10m.`,
-			example: "all = discovery()\nwatch nodes.reached-share >= 75%  after 10m\nwait(1h)\n",
+			example: "all = discovery()\nwatch nodes.reached-share >= 75% after 10m\nwait(1h)\n",
 		},
 		{
 			section: section, names: []string{"on failure", "on", "failure"}, form: "on failure { … }", short: "runs when the run did not end well, before what it did is undone",
@@ -145,12 +145,12 @@ It is inconclusive when the evidence is not there and could still turn it: nodes
 				`well, the load it scheduled, the nodes it isolated and the limits it set; finally is for what it cannot know, such as nodes ` +
 				`that it stopped. A run that ends well leaves its load running unless stop or finally ends it.`,
 			example: "producers = discovery(only-block-producers: true)\nvictims = sample(group: producers, ratios: [30%])\n" +
-				"stop-daemon(nodes: victims.group1)\nwait(30m)\n\nfinally { restart(nodes: victims.group1) }\n",
+				"stop-daemon(nodes: victims.group1)\nwait(30m)\n\nfinally {\n  restart(nodes: victims.group1)\n}\n",
 		},
 		{
 			section: section, names: []string{"log"}, form: `log("…")`, short: "shows a text when the run gets there; it is no step",
 			text:    `${name} in a text is the value of a constant. A # comment is for those who read the script, and shows nothing.`,
-			example: "param span = 30m\n\nlog(\"Now ${span} of waiting.\") # nobody sees this\nwait(span)\n",
+			example: "param span = 30m\n\nlog(\"Now ${span} of waiting.\")  # nobody sees this\nwait(span)\n",
 		},
 	}
 }
@@ -162,15 +162,15 @@ func modifierTopics() []topic {
 			section: section, names: []string{"retry", "every"}, form: "retry 5 every 2m", short: "of a step: five attempts in all, two minutes between them",
 			text: `It takes the place of the action's own patience. A call whose outcome nobody knows is never tried again. Behind it may ` +
 				`stand within: the time for all attempts together.`,
-			example: "senders = discovery(limit: 10, exactly: true)  retry 5 every 2m  within 15m\n",
+			example: "senders = discovery(limit: 10, exactly: true) retry 5 every 2m within 15m\n",
 		},
 		{
 			section: section, names: []string{"within 10m"}, form: "within 10m", short: "of a step: its deadline; of expect: how long it has to become true",
-			text: "See within.", example: "senders = discovery(limit: 10, exactly: true)  within 15m\n",
+			text: "See within.", example: "senders = discovery(limit: 10, exactly: true) within 15m\n",
 		},
 		{
 			section: section, names: []string{"after"}, form: "after 10m", short: "of watch: from when on it holds",
-			text: "Until then it is not judged. A block that ends before leaves the watch inconclusive.", example: "all = discovery()\nwatch nodes.reached-share >= 75%  after 10m\nwait(1h)\n",
+			text: "Until then it is not judged. A block that ends before leaves the watch inconclusive.", example: "all = discovery()\nwatch nodes.reached-share >= 75% after 10m\nwait(1h)\n",
 		},
 	}
 }
@@ -191,7 +191,7 @@ func functionTopics() []topic {
 			text: `Of the outputs of slots-won: the distinct slots won, divided by the slots from the lowest to the highest of them. ` +
 				`coverage(won, from: a, to: b) takes the window from slot a to slot b. Producers that did not answer make it known between ` +
 				`bounds only.`,
-			example: "producers = discovery(only-block-producers: true)\nwon = slots-won(nodes: producers)\nexpect coverage(won) >= 90%\n",
+			example: "producers = discovery(only-block-producers: true)\nwon = slots-won(nodes: producers)\nexpect coverage(won) >= 70%\n",
 		},
 		{
 			section: section, names: []string{"now"}, form: "now()", short: "the current global slot",
@@ -233,7 +233,7 @@ func metricTopic(m dsl.Metric) topic {
 		t.short, t.text = strings.TrimPrefix(m.Doc+", not yet", ", "), "Not yet: it "+m.Later+"."
 		return t
 	}
-	t.example = "senders = discovery(no-block-producers: true)\nexpect " + m.Name + " " + bound + "  within 10m\n"
+	t.example = "senders = discovery(no-block-producers: true)\nexpect " + m.Name + " " + bound + " within 10m\n"
 	return t
 }
 

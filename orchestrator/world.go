@@ -21,6 +21,8 @@ type World struct {
 	Clock *clock.Clock
 	// Dial returns the client of the node at an address HOST:PORT. It is called once for each address, and sends nothing.
 	Dial func(address string) *itn.Client
+	// NewHandle chooses the handle of new load, a UUID. Nil draws one.
+	NewHandle func() string
 	// Online lists the nodes that reported lately.
 	Online Online
 	// Files holds key files.

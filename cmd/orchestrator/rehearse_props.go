@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -32,14 +33,13 @@ var errGivenAway = errors.New("the rehearsal's accounts are all given away: the 
 type props struct {
 	keys int // in a directory that is made up
 
-	mu      sync.Mutex
-	chance  *rand.ChaCha8
-	rich    accounts // not given to anything yet
-	plain   accounts
-	files   map[string][]byte
-	dirs    map[string]*directory
-	instead map[string]mina.PublicKey // by the texts of keys that a stand-in drew: the keys that are in its files
-	said    []string                  // what was made up, in words
+	mu     sync.Mutex
+	chance *rand.ChaCha8
+	rich   accounts // not given to anything yet
+	plain  accounts
+	files  map[string][]byte
+	dirs   map[string]*directory
+	said   []string // what was made up, in words
 }
 
 // accounts are some that own the same.
@@ -67,7 +67,7 @@ type directory struct {
 // newProps draws the accounts, and returns them for the genesis block as well, with those of the public keys that the script names: payments
 // to an account that does not exist would fail, and wallets hold keys that have one.
 func newProps(keys int, script []byte, chance *rand.ChaCha8) (*props, map[mina.PublicKey]mina.Nanomina, error) {
-	p := &props{keys: keys, chance: chance, files: map[string][]byte{}, dirs: map[string]*directory{}, instead: map[string]mina.PublicKey{}}
+	p := &props{keys: keys, chance: chance, files: map[string][]byte{}, dirs: map[string]*directory{}}
 	genesis := map[mina.PublicKey]mina.Nanomina{}
 	named := publicKeys(script)
 	for _, key := range named {
@@ -226,37 +226,10 @@ func (p *props) Create(name string, content []byte) error {
 // Read returns a file's content, to a stand-in.
 func (p *props) Read(name string) ([]byte, error) { return p.ReadFile(name) }
 
-// Write keeps a file of a stand-in. The keys that it makes are chance of the system's, and the same rehearsal must run the same way twice: in
-// their place come keys that the seed gives (see kept).
-func (p *props) Write(name string, content []byte, secret bool) error {
-	name = path.Clean(name)
+// Write keeps a file of a stand-in.
+func (p *props) Write(name string, content []byte, _ bool) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if secret {
-		return nil // its .pub file, which says which key it is, comes next
-	}
-	key, err := mina.GeneratePrivateKey(p.chance)
-	if err != nil {
-		return fmt.Errorf("make a key: %w", err)
-	}
-	sealed, err := p.seal(key)
-	if err != nil {
-		return err
-	}
-	public := key.PublicKey()
-	p.instead[strings.TrimSpace(string(content))] = public
-	p.put(strings.TrimSuffix(name, ".pub"), sealed, false)
-	p.put(name, []byte(public.String()+"\n"), false)
+	p.put(path.Clean(name), bytes.Clone(content), false)
 	return nil
-}
-
-// kept returns the keys that are in the files in place of those that a stand-in drew.
-func (p *props) kept(drawn []mina.PublicKey) []mina.PublicKey {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	keys := make([]mina.PublicKey, len(drawn))
-	for i, key := range drawn {
-		keys[i] = p.instead[key.String()]
-	}
-	return keys
 }

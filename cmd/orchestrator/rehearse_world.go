@@ -45,10 +45,8 @@ const (
 	rehearsedRequest = 30 * time.Second // of network time, for a request
 	rehearsedCleanup = 2 * time.Minute  // of network time, for the clean-up
 	// cleanupOnWall is when the engine gives up on a clean-up whose time is over.
-	cleanupOnWall = 10 * time.Second
-	// rehearsedConcurrency is how many nodes are spoken to at once. More than one would make their order chance: a group's goroutines run
-	// side by side on a virtual clock as well.
-	rehearsedConcurrency = 1
+	cleanupOnWall        = 10 * time.Second
+	rehearsedConcurrency = 64 // nodes that are spoken to at once, as in a real run
 )
 
 // scene is what a rehearsal is about.
@@ -120,6 +118,7 @@ type play struct {
 	log      *zap.Logger
 	secrets  *redact.Redactor
 	console  io.Writer
+	random   io.Reader       // of new keys; one goroutine at a time works, so it needs no lock
 	network  *simnet.Network // from here on made by perform
 	props    *props
 }
@@ -127,6 +126,7 @@ type play struct {
 // perform makes the network, with what the script takes for granted, and runs the plan on it.
 func (p *play) perform(ctx context.Context, plan *orchestrator.Plan, config orchestrator.Config, writer *record.Writer) (done rehearsed, err error) {
 	began := time.Now()
+	p.random = p.scene.chance("new keys")
 	var accounts map[mina.PublicKey]mina.Nanomina
 	if p.props, accounts, err = newProps(p.scene.keys, p.script, p.scene.chance("keys")); err != nil {
 		return rehearsed{}, err
@@ -143,8 +143,8 @@ func (p *play) perform(ctx context.Context, plan *orchestrator.Plan, config orch
 	if err != nil {
 		return rehearsed{}, err
 	}
-	uuid.SetRand(&lockedReader{from: p.scene.chance("handles")}) // the engine names its load with UUIDs
-	defer uuid.SetRand(nil)
+	handles := &lockedReader{from: p.scene.chance("handles")}
+	world.NewHandle = func() string { return uuid.Must(uuid.NewRandomFromReader(handles)).String() } // a generator of chance does not fail
 	result := orchestrator.NewRun(plan, config, world, writer, orchestrator.Options{
 		Version: boot.Version(), Seed: p.scene.seed, CleanupTimeout: cleanupOnWall, Progress: p.follower,
 	}).Do(ctx)
@@ -171,7 +171,7 @@ func (p *play) world(config orchestrator.Config) (orchestrator.World, error) {
 		// Every password is the empty one: a made-up file then opens whether or not the step names a variable.
 		Getenv: func(string) (string, bool) { return "", true },
 		Dial: func(address string) *itn.Client {
-			return itn.New(address, key, itn.Options{Transport: transport, Logger: p.log.Named("itn")})
+			return itn.New(address, key, itn.Options{Transport: transport, Turn: p.clock.Turn(), Logger: p.log.Named("itn")})
 		},
 	}, nil
 }
@@ -263,7 +263,7 @@ func (p programs) Find(path string) error {
 func (p programs) Run(ctx context.Context, c orchestrator.Command) error {
 	var stdout, stderr bytes.Buffer
 	call := standin.Call{
-		Args: c.Args, Stdout: &stdout, Stderr: &stderr, Files: p.play.props, Controls: controls{p.play.network, p.play.props}, MinFee: simnet.DefaultMinFee,
+		Args: c.Args, Stdout: &stdout, Stderr: &stderr, Files: p.play.props, Controls: controls{p.play.network}, Random: p.play.random, MinFee: simnet.DefaultMinFee,
 		Getenv: func(name string) (string, bool) {
 			for _, v := range c.Env {
 				if value, ok := strings.CutPrefix(v, name+"="); ok {
@@ -294,10 +294,7 @@ func (p programs) Run(ctx context.Context, c orchestrator.Command) error {
 }
 
 // controls is the network as the programs reach it.
-type controls struct {
-	*simnet.Network
-	props *props
-}
+type controls struct{ *simnet.Network }
 
 // host is the node at a server; the first node where the simulated network has none there, for a script names servers of another network.
 func (c controls) host(server string) string {
@@ -309,7 +306,7 @@ func (c controls) host(server string) string {
 
 // FundAccounts shares an amount among new accounts.
 func (c controls) FundAccounts(ctx context.Context, host string, payer mina.PublicKey, keys []mina.PublicKey, amount, fee mina.Nanomina) error {
-	return c.Network.FundAccounts(ctx, c.host(host), payer, c.props.kept(keys), amount, fee) //nolint:wrapcheck // the stand-in says what it was doing
+	return c.Network.FundAccounts(ctx, c.host(host), payer, keys, amount, fee) //nolint:wrapcheck // the stand-in says what it was doing
 }
 
 // Balance returns the balance of a key.

@@ -7,7 +7,7 @@ endif
 syntax iskeyword @,48-57,_,-
 
 syntax match   pgName       "[A-Za-z_][A-Za-z0-9_-]*" transparent contains=NONE
-syntax keyword pgStatement  experiment seed limit param let use as parallel repeat watch expect on failure finally retry every within after
+syntax match   pgStatement  "\<\(experiment\|seed\|limit\|param\|let\|use\|as\|parallel\|repeat\|watch\|expect\|on\|failure\|finally\|retry\|every\|within\|after\)\>"
 syntax keyword pgWord       and or not
 syntax keyword pgConstant   none true false
 syntax match   pgAction     "\<[A-Za-z_][A-Za-z0-9_-]*\ze\s*("
@@ -15,7 +15,7 @@ syntax match   pgFunction   "\<\(count\|min\|max\|coverage\|now\|env\|log\)\ze\s
 syntax match   pgParameter  "\<[A-Za-z_][A-Za-z0-9_-]*\ze\s*:"
 syntax match   pgNumber     "\<\d[0-9_]*\(\.\d[0-9_]*\)\?\([eE][+-]\?\d\+\)\?" nextgroup=pgUnit
 syntax match   pgUnit       "[ \t]*\(slots\|slot\|nanomina\|mina\|tps\|s\|m\|h\)\>" contained
-syntax match   pgUnit       "%\|/\(min\|s\|h\)\>" contained
+syntax match   pgUnit       "\(%\|/min\|/s\|/h\)" contained
 syntax match   pgOperator   "??\|\.\.\|<=\|>=\|==\|!=\|[<>+*/=]\| - "
 syntax region  pgString     start=+"+ skip=+\\.+ end=+"\|$+ contains=pgValue,pgEscape
 syntax match   pgValue      "\${[A-Za-z_][A-Za-z0-9_-]*}" contained

@@ -3,6 +3,7 @@ package clock_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"slices"
 	"sync"
@@ -175,4 +176,98 @@ func TestVirtualWaitIsInterrupted(t *testing.T) {
 			t.Errorf("got %v, want the cause", err)
 		}
 	})
+}
+
+// TestVirtualTakesTurns starts goroutines that work, sleep, are called off and end, again and again: they do so in the same order each time.
+func TestVirtualTakesTurns(t *testing.T) {
+	course := func() []string {
+		v := clock.NewVirtual(time.Unix(0, 0))
+		c := v.Clock()
+		var course []string // written without lock: one at a time works
+		v.Run(func() {
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			group, _ := c.Group(t.Context(), 0)
+			for i := range 20 {
+				group.Go(func() error {
+					course = append(course, fmt.Sprint("begins ", i))
+					if i == 10 {
+						_ = c.Sleep(t.Context(), time.Minute)
+						cancel()
+					}
+					err := c.Sleep(ctx, time.Hour+time.Duration(i%3)*time.Second)
+					course = append(course, fmt.Sprint("ends ", i, err))
+					return nil
+				})
+			}
+			if err := group.Wait(); err != nil {
+				t.Error(err)
+			}
+		})
+		return course
+	}
+	want := course()
+	for range 20 {
+		if got := course(); !slices.Equal(got, want) {
+			t.Fatalf("%q\nwant as before: %q", got, want)
+		}
+	}
+	if len(want) != 40 || want[0] != "begins 0" || want[19] != "begins 19" {
+		t.Errorf("it is %q", want)
+	}
+}
+
+// TestTurn lets goroutines of a virtual clock take turns that last an hour each; one of those who wait is called off meanwhile.
+func TestTurn(t *testing.T) {
+	v := clock.NewVirtual(time.Unix(0, 0))
+	c := v.Clock()
+	turn := c.Turn()
+	cause := errors.New("enough")
+	var course []string
+	v.Run(func() {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		defer cancel(nil)
+		group, _ := c.Group(t.Context(), 0)
+		for i := range 4 {
+			group.Go(func() error {
+				waits := t.Context()
+				if i == 2 {
+					waits = ctx
+				}
+				if err := turn.Take(waits); err != nil {
+					course = append(course, fmt.Sprint(i, " ", err, " ", c.Now().Unix()))
+					return nil
+				}
+				defer turn.Release()
+				if i == 1 {
+					cancel(cause)
+				}
+				course = append(course, fmt.Sprint(i, " at ", c.Now().Unix()))
+				return c.Sleep(t.Context(), time.Hour)
+			})
+		}
+		if err := group.Wait(); err != nil {
+			t.Error(err)
+		}
+	})
+	if want := []string{"0 at 0", "1 at 3600", "2 enough 3600", "3 at 7200"}; !slices.Equal(course, want) {
+		t.Errorf("%q, want %q", course, want)
+	}
+}
+
+func TestTurnOnTheWall(t *testing.T) {
+	turn := clock.Wall().Turn()
+	if err := turn.Take(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	cause := errors.New("enough")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(cause)
+	if err := turn.Take(ctx); !errors.Is(err, cause) {
+		t.Errorf("got %v, want the cause", err)
+	}
+	turn.Release()
+	if err := turn.Take(t.Context()); err != nil {
+		t.Error(err)
+	}
 }

@@ -35,10 +35,16 @@ func (g *Group) Go(f func() error) {
 	}
 	g.running++
 	g.mu.Unlock()
+	var turn <-chan struct{}
 	if v := g.clock.virtual; v != nil {
-		v.enter()
+		turn = v.queue()
 	}
-	go func() { g.finish(f()) }()
+	go func() {
+		if turn != nil {
+			<-turn
+		}
+		g.finish(f())
+	}()
 }
 
 // Wait waits for the group's goroutines and returns the first error of theirs.

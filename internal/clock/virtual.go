@@ -11,6 +11,8 @@ import (
 // Virtual is a time of its own. It stands still while any of its goroutines works, and when all of them wait it jumps to the
 // earliest instant that one of them waits for, waking one at a time, in the order in which they began to wait.
 //
+// Goroutines of a [Group] begin in the order of their Go, each when all others wait: the same program takes the same course every time.
+//
 // It knows the goroutine in Run and those of [Clock.Group]. Only they may wait on its clock; where one of them blocks on anything
 // else it does so inside [Clock.Idle].
 type Virtual struct {
@@ -47,6 +49,22 @@ func (v *Virtual) enter() {
 	v.mu.Unlock()
 }
 
+// queue gives a goroutine that is about to begin its turn: behind everybody who waits for this instant already, and not before somebody
+// who works has gone to wait. So goroutines that begin together work one after the other, in the order in which they were begun.
+func (v *Virtual) queue() (turn <-chan struct{}) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.wait(v.now, nil).wake
+}
+
+// wait adds a waiter. It is called with the lock held.
+func (v *Virtual) wait(t time.Time, done <-chan struct{}) *waiter {
+	v.order++
+	w := &waiter{at: t, order: v.order, done: done, wake: make(chan struct{})}
+	heap.Push(&v.waiting, w)
+	return w
+}
+
 func (v *Virtual) leave() {
 	v.mu.Lock()
 	v.working--
@@ -60,24 +78,13 @@ func (v *Virtual) until(ctx context.Context, t time.Time) error {
 		v.mu.Unlock()
 		return context.Cause(ctx)
 	}
-	v.order++
-	w := &waiter{at: t, order: v.order, done: ctx.Done(), wake: make(chan struct{})}
-	heap.Push(&v.waiting, w)
+	w := v.wait(t, ctx.Done())
 	v.working--
 	v.wakeNext()
 	v.mu.Unlock()
 
-	select {
-	case <-w.wake:
-		return context.Cause(ctx)
-	case <-ctx.Done():
-	}
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if w.index >= 0 { // nobody woke us: we go back to work by ourselves
-		heap.Remove(&v.waiting, w.index)
-		v.working++
-	}
+	// Also a wait that was called off goes on in its turn, not beside whoever called it off: see wakeNext.
+	<-w.wake
 	return context.Cause(ctx)
 }
 
@@ -86,9 +93,12 @@ func (v *Virtual) wakeNext() {
 	if v.working > 0 || len(v.waiting) == 0 {
 		return
 	}
-	// A wait that was called off ends now, not at its time: who called it off may have gone idle before the waiter noticed.
+	// A wait that was called off ends now, not at its time.
 	next := slices.IndexFunc(v.waiting, (*waiter).calledOff)
 	calledOff := next >= 0
+	if !calledOff && v.waiting[0].at.Equal(never()) { // for turns, and nobody is left to give one
+		return
+	}
 	w, _ := heap.Remove(&v.waiting, max(next, 0)).(*waiter)
 	if !calledOff && w.at.After(v.now) {
 		v.now = w.at

@@ -48,11 +48,33 @@ type Options struct {
 	RequestTimeout time.Duration
 	// MaxAnswerBytes bounds an answer; 0 means 64 MiB.
 	MaxAnswerBytes int64
+	// Turn lets the calls to the node go one at a time; nil makes one for the wall's time.
+	Turn Turn
 	// Logger takes what LogRequests asks for; nil means no logging.
 	Logger *zap.Logger
 	// LogRequests logs each request at debug level: operation, node, sequence number, duration, status and size.
 	LogRequests bool
 }
+
+// Turn is a lock whose waiters give up when their context ends, with its cause.
+type Turn interface {
+	Take(ctx context.Context) error
+	Release()
+}
+
+// wallTurn is a Turn with one place: whoever has filled it has the turn.
+type wallTurn chan struct{}
+
+func (t wallTurn) Take(ctx context.Context) error {
+	select {
+	case t <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (t wallTurn) Release() { <-t }
 
 // NewTransport returns a transport fit for ITN ports: it gives up connecting after 10 s, uses no proxy and no compression,
 // and can be shared by the clients of many nodes. Whoever made it calls CloseIdleConnections in the end.
@@ -80,8 +102,8 @@ type Client struct {
 	logger         *zap.Logger
 	logRequests    bool
 
-	// turn has one place. Whoever has filled it has the node to itself, and session too.
-	turn    chan struct{}
+	// Whoever has the turn has the node to itself, and session too.
+	turn    Turn
 	session session
 }
 
@@ -109,7 +131,7 @@ func New(address string, key Key, opts Options) *Client {
 		maxAnswerBytes: opts.MaxAnswerBytes,
 		logger:         opts.Logger,
 		logRequests:    opts.LogRequests,
-		turn:           make(chan struct{}, 1),
+		turn:           opts.Turn,
 	}
 	if c.transport == nil {
 		c.ownTransport = NewTransport()
@@ -120,6 +142,9 @@ func New(address string, key Key, opts Options) *Client {
 	}
 	if c.maxAnswerBytes == 0 {
 		c.maxAnswerBytes = defaultMaxAnswerBytes
+	}
+	if c.turn == nil {
+		c.turn = make(wallTurn, 1)
 	}
 	if c.logger == nil {
 		c.logger = zap.NewNop()
@@ -139,10 +164,8 @@ func (c *Client) Close() {
 
 // take waits for the turn. The caller gives it back by calling release.
 func (c *Client) take(ctx context.Context) (release func(), err error) {
-	select {
-	case c.turn <- struct{}{}:
-		return func() { <-c.turn }, nil
-	case <-ctx.Done():
-		return nil, fmt.Errorf("waiting for the turn on the node: %w", context.Cause(ctx))
+	if err := c.turn.Take(ctx); err != nil {
+		return nil, fmt.Errorf("waiting for the turn on the node: %w", err)
 	}
+	return c.turn.Release, nil
 }

@@ -40,6 +40,8 @@ type Call struct {
 	Stderr   io.Writer
 	Files    Files
 	Controls Controls
+	// Random is where new keys come from; nil is the system's chance.
+	Random io.Reader
 	// MinFee is the least fee that itn-create-accounts takes, in nanomina.
 	MinFee mina.Nanomina
 }
@@ -205,7 +207,11 @@ func (c Call) createAccounts(ctx context.Context, args []string) error {
 
 // writeKey makes a key pair and writes its two files.
 func (c Call) writeKey(path, password string) (mina.PublicKey, error) {
-	key, err := mina.GeneratePrivateKey(rand.Reader)
+	random := c.Random
+	if random == nil {
+		random = rand.Reader
+	}
+	key, err := mina.GeneratePrivateKey(random)
 	if err != nil {
 		return mina.PublicKey{}, fmt.Errorf("making a key: %w", err)
 	}
