@@ -451,6 +451,9 @@ func scalar(v Value, param asked, report report) {
 	}
 	if param.Valid != nil {
 		if wrong := param.Valid(v); wrong != "" {
+			if v.Secret && v.Text != "" {
+				wrong = strings.ReplaceAll(wrong, v.Text, masked)
+			}
 			report(v.Span, "", "%q %s", param.name(), wrong)
 		}
 	}

@@ -371,7 +371,9 @@ func (e *Expr) brackets() Span { return Span{e.Start + len(e.Text), e.End} }
 func (p *printer) list(opening, closing string, items []Argument, at Span, behind int) {
 	p.write(opening)
 	_, remark := p.next(at.Start, at.End)
-	if len(items) == 0 && !remark || p.flat {
+	lone := len(items) == 1 && items[0].Name == nil && !items[0].Value.isList() // a line of its own would gain it nothing
+	if (len(items) == 0 || lone) && !remark || p.flat {
+		p.wide = p.wide && p.flat
 		p.items(items)
 		p.write(closing)
 		return

@@ -127,3 +127,19 @@ func TestFormatWithoutText(t *testing.T) {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
 }
+
+// TestLoneArguments: one value without a name stays on the line of its call, however long it is, and does not take what stands behind it along.
+func TestLoneArguments(t *testing.T) {
+	long := strings.Repeat("long ", 30)
+	text := `log("` + long + `")
+fund-keys(
+  amount: 600 mina,
+  prefix: "./demo-keys/payments/` + long + `",
+  privkeys: ["private-keys/key-0"],
+  more: ["` + long + `"],
+)
+`
+	if got := string(parsed(t, text).Format()); got != text {
+		t.Errorf("got\n%s", got)
+	}
+}

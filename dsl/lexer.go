@@ -384,7 +384,7 @@ func meant(number, word string) (Unit, string) {
 	case "ms", "msec", "millis", "millisecond", "milliseconds":
 		return NoUnit, "the shortest unit of time is s: a millisecond is 0.001s"
 	case "slot", "slots":
-		return behind(UnitSlot)
+		return UnitSlot, fmt.Sprintf("write %s %s", number, folded)
 	case "tps":
 		return behind(UnitTPS)
 	case "mina", "minas":

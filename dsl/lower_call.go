@@ -1,10 +1,10 @@
 package dsl
 
 import (
-	"cmp"
 	"fmt"
 	"math/big"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -20,31 +20,29 @@ type callable struct {
 	bare    []int             // indices of parameters that a value without a name may be for
 }
 
-// target is what an argument is for: a parameter, or both ends of a range.
-type target struct {
-	first, last int // indices of parameters
-	both        bool
-}
+// target is what an argument is for, as indices of parameters: one, or the lower and the upper end of a range.
+type target []int
 
 func newCallable(s Signature) *callable {
 	a := &callable{Signature: s, targets: map[string]target{}, folded: map[string]target{}, absent: make([]*Value, len(s.Params))}
 	for i, p := range s.Params {
-		one := target{first: i, last: i}
-		a.targets[p.Name] = one
-		a.folded[strings.ToLower(p.Name)] = one
+		a.targets[p.Name] = target{i}
+		a.folded[strings.ToLower(p.Name)] = target{i}
 	}
+	ranges := map[string]target{}
 	for i, p := range s.Params { // what the script language says goes before what JSON says
 		name := p.ScriptName()
-		t, known := a.targets[name]
-		switch {
-		case p.End == NoEnd:
-			t = target{first: i, last: i}
-		case known && t.both:
-			t.last = i
+		switch p.End {
+		case LowerEnd:
+			ranges[name] = append(target{i}, ranges[name]...)
+		case UpperEnd:
+			ranges[name] = append(ranges[name], i)
 		default:
-			t = target{first: i, last: i, both: true}
+			a.targets[name] = target{i}
 		}
-		a.targets[name] = t
+		if r, ok := ranges[name]; ok {
+			a.targets[name] = r
+		}
 		if p.Absent != "" {
 			a.needed = append(a.needed, i)
 		}
@@ -223,7 +221,7 @@ func (l *lowering) argumentsOf(c *Call, a *callable, step *Step) {
 			if !ok {
 				continue
 			}
-			for p := t.first; p <= t.last; p++ {
+			for _, p := range t {
 				if !given[p] {
 					given[p] = true
 					step.Args = append(step.Args, notKnown(a.Params[p].Name, argument.Name.Span, argument.Value))
@@ -231,12 +229,12 @@ func (l *lowering) argumentsOf(c *Call, a *callable, step *Step) {
 			}
 			continue
 		}
-		if given[t.first] || given[t.last] {
+		if slices.ContainsFunc(t, func(p int) bool { return given[p] }) {
 			l.report(argument.Name.Span, "keep one of them", "%s is given twice", a.spelling(t, argument.Name.Text))
 			l.eval(argument.Value)
 			continue
 		}
-		for p := t.first; p <= t.last; p++ {
+		for _, p := range t {
 			given[p] = true
 		}
 		l.argument(a, t, step, argument.Name.Span, argument.Value)
@@ -250,7 +248,7 @@ func (l *lowering) argumentsOf(c *Call, a *callable, step *Step) {
 
 // spelling is the name of an argument in messages.
 func (a *callable) spelling(t target, given string) string {
-	name := a.Params[t.first].ScriptName()
+	name := a.Params[t[0]].ScriptName()
 	if name == given {
 		return fmt.Sprintf("%q", given)
 	}
@@ -266,33 +264,16 @@ func (l *lowering) noParameter(a *callable, name *Name) (target, bool) {
 	return t, ok
 }
 
-// notKnown is an argument whose value is not known, since something is wrong with it that was said.
-func notKnown(name string, span Span, value *Expr) Arg {
-	place := span
-	if value != nil {
-		place = value.Span
-	}
-	return Arg{Name: name, NameSpan: span, Value: Value{Span: place, Shape: Object}, Formula: unknownFormula(place)}
-}
-
-// unknownFormula stands for a value that is not known, since something is wrong with it.
-func unknownFormula(place Span) *Formula { return &Formula{Span: place, Op: opConstant} }
-
-// broken reports whether something is wrong with the argument's value, which was said.
-func (a Arg) broken() bool {
-	return a.Formula != nil && a.Formula.Op == opConstant && a.Formula.param == nil
-}
-
 // absent is the argument for a parameter that the script leaves out, and that is not its zero value then.
 func (l *lowering) absent(a *callable, p int, step *Step) Arg {
 	param := &a.Params[p]
 	arg := Arg{Name: param.Name, NameSpan: step.ActionSpan}
 	if param.Absent == ExperimentName {
-		name := l.experimentFor(a, step)
-		if name == "" {
+		name := l.experimentName(step.ActionSpan, a.Action)
+		if name.class == classWrong {
 			return notKnown(param.Name, step.ActionSpan, nil)
 		}
-		text := fmt.Sprintf("%s-%d", name, l.round)
+		text := name.text + "-" + strconv.Itoa(l.round)
 		arg.Value = Value{Span: step.ActionSpan, Shape: String, Text: text, JSON: quoted(text)}
 		return arg
 	}
@@ -308,23 +289,6 @@ func (l *lowering) absent(a *callable, p int, step *Step) Arg {
 	arg.Value = *a.absent[p]
 	arg.Value.Span = step.ActionSpan
 	return arg
-}
-
-// experimentFor returns the experiment's name for an action that needs it; "" when there is none, which is reported once.
-func (l *lowering) experimentFor(a *callable, step *Step) string {
-	_, begun := l.first["experiment"]
-	if l.experiment.class == classText || begun || l.missing["experiment"] {
-		return l.experiment.text
-	}
-	l.missing["experiment"] = true
-	for _, s := range l.tree.Statements {
-		if s, ok := s.(*Experiment); ok {
-			l.report(step.ActionSpan, "put that line at the beginning", "%s needs the experiment's name, which comes only in line %s", a.Action, l.line(s.Span))
-			return ""
-		}
-	}
-	l.report(step.ActionSpan, `begin the script with experiment "name", or give experiment-name: "…"`, "%s needs the experiment's name, and there is none", a.Action)
-	return ""
 }
 
 // positional lowers an argument without a name: it is for the parameter that has its unit.
@@ -382,7 +346,7 @@ func (l *lowering) nameless(a *callable, step *Step, argument *Argument, given [
 		hint = "write NAME: value; it has " + strings.Join(all, ", ")
 	}
 	if t, ok := a.target(argument.Value.Text); ok && argument.Value.Op == OpName {
-		meant = t.first
+		meant = t[0]
 	} else {
 		meant = slices.IndexFunc(a.Params, func(p Param) bool { return p.Required })
 		for meant >= 0 && meant < len(given) && (given[meant] || !a.Params[meant].Required) {
@@ -398,283 +362,4 @@ func (l *lowering) nameless(a *callable, step *Step, argument *Argument, given [
 		}
 	}
 	l.report(argument.Span, hint, "%s takes its values by name", a.Action)
-}
-
-// written is the unit that a parameter's number in JSON is in, as the script language writes it.
-func (p Param) written() Unit {
-	switch unit, each := p.unit(); {
-	case each == 60:
-		return UnitMinute
-	default:
-		return unit
-	}
-}
-
-// argument lowers an argument for a parameter, or for both ends of a range.
-func (l *lowering) argument(a *callable, t target, step *Step, name Span, value *Expr) {
-	if value == nil {
-		return
-	}
-	if len(l.rounds) > 0 {
-		if same, ok := l.cached[value]; ok && l.spend(value.Span, same.elements) {
-			step.Args = append(step.Args, same.args...)
-			return
-		}
-	}
-	from := len(step.Args)
-	before := len(l.found)
-	varies, elements := l.lowered(a, t, step, name, value)
-	if len(l.rounds) > 0 && !varies && before == len(l.found) && !slices.ContainsFunc(step.Args[from:], func(a Arg) bool { return !a.Literal() }) {
-		l.cached[value] = kept{slices.Clone(step.Args[from:]), elements}
-	}
-}
-
-// lowered does so, and says whether the value depends on the round, and how many elements it has.
-func (l *lowering) lowered(a *callable, t target, step *Step, name Span, value *Expr) (varies bool, elements int) {
-	param := &a.Params[t.first]
-	if len(param.Words) > 0 && (value.Op == OpName || value.Op == OpString && value.Parts == nil) {
-		if value.Op == OpString || l.names[value.Text] == nil || slices.Contains(param.Words, value.Text) {
-			l.word(param, step, name, value)
-			return false, 0
-		}
-	}
-	if value.Op == OpName {
-		l.wanted = param
-	}
-	v := l.eval(value)
-	l.wanted = nil
-	if v.class == classList && !v.live {
-		elements = len(*v.list)
-		if !l.spend(value.Span, elements) {
-			return false, 0
-		}
-	}
-	if v.class == classNone && !v.live {
-		if param.Nullable || param.Required {
-			v := Value{Span: v.Span, Shape: Null, Text: "null", JSON: []byte("null")}
-			for p := t.first; p <= t.last; p++ {
-				step.Args = append(step.Args, Arg{Name: a.Params[p].Name, NameSpan: name, Value: v})
-			}
-		}
-		return v.varies, 0
-	}
-	if v.class == classRange && t.both {
-		if !l.unitFits(v, param) {
-			for p := t.first; p <= t.last; p++ {
-				step.Args = append(step.Args, notKnown(a.Params[p].Name, name, value))
-			}
-			return false, 0
-		}
-		low, high := v.ends()
-		if value.Op != OpRange { // it has a name, and its ends are written elsewhere
-			low.Span, high.Span = v.Span, v.Span
-		}
-		step.Args = append(step.Args, l.arg(low, &a.Params[t.first], name), l.arg(high, &a.Params[t.last], name))
-		return v.varies, 0
-	}
-	for p := t.first; p <= t.last; p++ {
-		if p > t.first && v.class == classWrong {
-			step.Args = append(step.Args, notKnown(a.Params[p].Name, name, value))
-			continue
-		}
-		arg := l.arg(v, &a.Params[p], name)
-		step.Args = append(step.Args, arg)
-		if arg.broken() {
-			v.class = classWrong
-		}
-	}
-	return v.varies, elements
-}
-
-// word lowers a value that is one of a few words. The one that is the default is the same as nothing.
-func (l *lowering) word(param *Param, step *Step, name Span, value *Expr) {
-	switch {
-	case !slices.Contains(param.Words, value.Text):
-		all := strings.Join(param.Words, " or ")
-		l.report(value.Span, cmp.Or(Suggest(value.Text, param.Words), "write "+all), "%q is %s, not %s", param.ScriptName(), all, value.Text)
-		step.Args = append(step.Args, notKnown(param.Name, name, value))
-	case value.Text != param.Default:
-		v := Value{Span: value.Span, Shape: String, Text: value.Text, JSON: quoted(value.Text)}
-		step.Args = append(step.Args, Arg{Name: param.Name, NameSpan: name, Value: v})
-	}
-}
-
-// arg makes the argument for one parameter.
-func (l *lowering) arg(v term, param *Param, name Span) Arg {
-	arg := Arg{Name: param.Name, NameSpan: name, Value: Value{Span: v.Span, Shape: Object}}
-	switch {
-	case v.class == classWrong:
-		arg.Formula = unknownFormula(v.Span)
-	case v.ref != nil:
-		arg.Ref = v.ref
-		if v.orElse != nil {
-			arg.Ref = l.withElse(v, param)
-		}
-		if arg.Ref == nil || !l.numberFits(v, param) {
-			arg.Ref, arg.Formula = nil, unknownFormula(v.Span)
-		}
-	case v.live:
-		arg.Formula = l.formulaFor(v, param)
-	case v.hidden:
-		if _, ok := l.value(v, param); !ok {
-			arg.Formula = unknownFormula(v.Span)
-			break
-		}
-		arg.Formula = &Formula{Span: v.Span, Op: opConstant, Value: Constant{Secret: true}, Number: l.current, param: param}
-	case l.inSlots(v, param): // only while the script runs it is known how long they last
-		arg.Formula = &Formula{Span: v.Span, Op: opConstant, Value: v.constant(), Number: l.current, param: param}
-	default:
-		value, ok := l.value(v, param)
-		if !ok {
-			arg.Formula = unknownFormula(v.Span)
-			break
-		}
-		arg.Value = value
-	}
-	return arg
-}
-
-// inSlots reports whether a number of slots stands for a time.
-func (l *lowering) inSlots(v term, param *Param) bool {
-	unit, _ := param.unit()
-	return v.class == classNumber && v.unit == UnitSlot && unit == UnitSecond && !param.List
-}
-
-// withElse returns the reference of an output with the value for its absence; nil when something is wrong with that.
-func (l *lowering) withElse(v term, param *Param) *Ref {
-	ref := *v.ref
-	other := *v.orElse
-	if other.hidden {
-		l.report(other.Span, "", "env() has no place behind ??")
-		return nil
-	}
-	value, ok := l.value(other, param)
-	if !ok {
-		return nil
-	}
-	ref.OnEmpty = &value
-	return &ref
-}
-
-// formulaFor returns the formula for a parameter, and reports one that is not for it.
-func (l *lowering) formulaFor(v term, param *Param) *Formula {
-	bad := unknownFormula(v.Span)
-	f := *v.formula
-	f.param = param
-	if v.class == classAnything {
-		return &f
-	}
-	if v.class == classNumber {
-		if !l.numberFits(v, param) {
-			return bad
-		}
-		return &f
-	}
-	wanted, fixed := param.Kind.shape()
-	ok := (v.class == classList) == param.List || param.Kind == Any && !param.List
-	switch v.class {
-	case classTruth:
-		ok = ok && (!fixed || wanted == Bool)
-	default:
-		ok = ok && v.kind.fits(param.Kind)
-	}
-	if !ok {
-		l.report(v.Span, "", "%q wants %s, and this is %s", param.ScriptName(), param.wants(), v.describe())
-		return bad
-	}
-	if v.mine && param.Kind != PrivateKey && param.Kind != Any {
-		l.report(v.Span, "", "%q cannot be secret, and this is", param.ScriptName())
-		return bad
-	}
-	return &f
-}
-
-// numberFits reports a number with a unit that is known only while the script runs where the parameter wants another.
-func (l *lowering) numberFits(v term, param *Param) bool {
-	if v.class != classNumber {
-		return true // the checker compares kinds
-	}
-	shape, fixed := param.Kind.shape()
-	if fixed && (shape != Number || param.List) {
-		if v.ref != nil {
-			return true // the checker says so
-		}
-		l.report(v.Span, "", "%q wants %s, and this is %s", param.ScriptName(), param.wants(), v.describe())
-		return false
-	}
-	unit, _ := param.unit()
-	switch {
-	case !fixed || v.unit == unit || v.free:
-		return true
-	case unit == UnitSecond && v.unit == UnitSlot:
-		return true
-	case unit == UnitSlot && v.unit == NoUnit:
-		return true
-	}
-	l.report(v.Span, "", "%q wants %s, and this is %s", param.ScriptName(), param.wants(), v.describe())
-	return false
-}
-
-// wants says what a parameter wants, in the words of the script language.
-func (p Param) wants() string {
-	if p.List {
-		return fmt.Sprintf("a list (of: %s)", p.Kind)
-	}
-	unit, _ := p.unit()
-	shape, fixed := p.Kind.shape()
-	switch {
-	case !fixed:
-		return "a value"
-	case shape == Number && unit == UnitNanomina:
-		return "an amount"
-	case shape == Number && unit != NoUnit:
-		return ofUnit(unit)
-	case p.Kind == Int:
-		return "a whole number"
-	case shape == Number:
-		return "a share"
-	case shape == Bool:
-		return "true or false"
-	default:
-		return "a " + string(p.Kind)
-	}
-}
-
-// example is a value that a parameter may have, as a script writes it.
-func (p Param) example() string {
-	unit, each := p.unit()
-	shape, fixed := p.Kind.shape()
-	switch {
-	case p.List && fixed && shape != Object:
-		p.List = false
-		return "[" + p.example() + "]"
-	case p.List:
-		return "[…]"
-	case len(p.Words) > 0:
-		return p.Words[0]
-	case !fixed:
-		return "…"
-	case unit == UnitNanomina && p.End != NoEnd:
-		return "0.1..0.2 mina"
-	case unit == UnitNanomina:
-		return "0.1 mina"
-	case unit == UnitTPS:
-		return "0.5 tps"
-	case unit == UnitSlot:
-		return "120 slots"
-	case unit == UnitSecond && each == 60:
-		return "30m"
-	case unit == UnitSecond:
-		return "30s"
-	case p.Kind == Ratio:
-		return "30%"
-	case shape == Number:
-		return "10"
-	case shape == Bool:
-		return "true"
-	case shape == String:
-		return `"…"`
-	default:
-		return "…"
-	}
 }

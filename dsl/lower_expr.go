@@ -209,7 +209,7 @@ func (l *lowering) string(e *Expr) term {
 // inString returns the text of a name inside a string.
 func (l *lowering) inString(name Name) term {
 	if name.Text == "experiment" {
-		return l.experimentName(name.Span)
+		return l.experimentName(name.Span, "this string")
 	}
 	t := l.name(&Expr{Span: name.Span, Op: OpName, Text: name.Text})
 	switch {
@@ -440,10 +440,10 @@ func (l *lowering) comparison(e *Expr) term {
 	case equality && (x.class == classNone || y.class == classNone || x.class == classAnything || y.class == classAnything):
 	case equality && x.class == y.class && (x.class == classText || x.class == classTruth):
 	case equality:
-		return l.wrong(e.Span, "", "%s is compared with %s", x.describe(), y.describe())
+		return l.wrong(e.Span, "numbers, texts, and true and false can be compared", "%s is compared with %s", x.describe(), y.describe())
 	default:
-		for _, t := range []term{x, y} {
-			l.isNumber(t, e.Op)
+		if l.isNumber(x, e.Op) { // one of them is none
+			l.isNumber(y, e.Op)
 		}
 		return term{}
 	}
@@ -503,7 +503,7 @@ func (l *lowering) otherwise(e *Expr) term {
 	case !suits(x, y):
 		return l.wrong(e.Span, "both sides of ?? are of one kind", "%s stands in place of %s", y.describe(), x.describe())
 	}
-	if !y.live && x.ref != nil && x.orElse == nil {
+	if !y.live && !y.hidden && x.ref != nil && x.orElse == nil {
 		x.orElse, x.maybe, x.varies = &y, false, x.varies || y.varies
 		return x
 	}

@@ -323,6 +323,9 @@ payments(tps: 1 tps, duration: 1m, fee-payers: [], nodes: [], receiver: who)
 payments(tps: 1 tps, duration: 1m, fee-payers: [], nodes: [], receiver: "B62${who}")
 payments(tps: who, duration: 1m, fee-payers: who, nodes: [], receiver: "B62")
 load-keys(dir: "k", password-env: who)
+all = discovery()
+slots-won(nodes: all ?? [who])
+load-keys(dir: env("NOWHERE") ?? "k")
 `), o)
 	if err != nil {
 		t.Fatal(err)
@@ -342,6 +345,10 @@ load-keys(dir: "k", password-env: who)
 		"1 step 0: payments(tps: 1, durationMin: 1, feePayers: [], nodes: [], receiver: unknown, experimentName: \"e-0\", minTps: 0.01)\n" +
 		"2 step 1: payments(tps: 1, durationMin: 1, feePayers: [], nodes: [], receiver: unknown, experimentName: \"e-0\", minTps: 0.01)\n"
 	if got := shownItems(script.Items[:3], ""); got != want {
+		t.Error(cmp.Diff(want, got))
+	}
+	want = "5 step 4 all: discovery()\n6 step 5: slots-won(nodes: (?? 4.participant unknown))\n7 step 6: load-keys(dir: unknown)\n"
+	if got := shownItems(script.Items[5:], ""); got != want {
 		t.Error(cmp.Diff(want, got))
 	}
 	for _, arg := range script.Steps()[0].Args {

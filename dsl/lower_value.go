@@ -15,7 +15,7 @@ func (l *lowering) value(t term, param *Param) (Value, bool) {
 	case t.class == classWrong:
 		return Value{}, false
 	case t.class == classObject:
-		l.report(t.Span, "write "+param.ScriptName()+": "+param.example(), "%q cannot be an object", param.ScriptName())
+		l.report(t.Span, "an object stands in a list", "%q cannot be an object", param.ScriptName())
 		return Value{}, false
 	case t.class == classNone:
 	case param.List && t.class != classList:
@@ -74,24 +74,7 @@ func (l *lowering) element(t term, param *Param) (Value, bool) {
 		l.report(t.Span, hint, "%q wants one value, not a range", param.ScriptName())
 		return v, false
 	case classList:
-		v.Shape, v.Items = List, make([]Value, len(*t.list))
-		size := 2
-		for i, item := range *t.list {
-			var ok bool
-			if v.Items[i], ok = l.element(item, param); !ok {
-				return v, false
-			}
-			size += len(v.Items[i].JSON) + 1
-		}
-		v.JSON = append(make([]byte, 0, size), '[')
-		for i, item := range v.Items {
-			if i > 0 {
-				v.JSON = append(v.JSON, ',')
-			}
-			v.JSON = append(v.JSON, item.JSON...)
-		}
-		v.JSON = append(v.JSON, ']')
-		return v, true
+		return l.elements(t, param)
 	case classObject:
 		v.Shape, v.Fields = Object, make([]Field, len(t.fields))
 		v.JSON = []byte{'{'}
@@ -108,8 +91,39 @@ func (l *lowering) element(t term, param *Param) (Value, bool) {
 		}
 		v.JSON = append(v.JSON, '}')
 		return v, true
+	default: // classAnything is no constant
+		return v, false
 	}
 	v.JSON = []byte(v.Text)
+	return v, true
+}
+
+// elements returns a list for a parameter. Each element that is wrong is reported.
+func (l *lowering) elements(t term, param *Param) (Value, bool) {
+	v := Value{Span: t.Span, Secret: t.secret, Shape: List, Items: make([]Value, len(*t.list))}
+	_, fixed := param.Kind.shape()
+	size, ok := 2, true
+	for i, item := range *t.list {
+		if fixed && (item.class == classNone || item.class == classList) {
+			l.report(item.Span, "", "%s is %s, and this is %s", param.element(), param.wantsOne(), item.describe())
+			ok = false
+			continue
+		}
+		one, fits := l.element(item, param)
+		v.Items[i], ok = one, ok && fits
+		size += len(one.JSON) + 1
+	}
+	if !ok {
+		return v, false
+	}
+	v.JSON = append(make([]byte, 0, size), '[')
+	for i, item := range v.Items {
+		if i > 0 {
+			v.JSON = append(v.JSON, ',')
+		}
+		v.JSON = append(v.JSON, item.JSON...)
+	}
+	v.JSON = append(v.JSON, ']')
 	return v, true
 }
 
@@ -128,7 +142,11 @@ func (l *lowering) fits(t term, param *Param) bool {
 		t.class == classObject && shape == Object:
 		return true
 	}
-	l.report(t.Span, "write "+param.ScriptName()+": "+param.example(), "%s wants %s, and this is %s", param.element(), param.wants1(), t.describe())
+	hint := "write " + param.ScriptName() + ": " + param.example()
+	if shape == Object {
+		hint = "it is an output of a step"
+	}
+	l.report(t.Span, hint, "%s wants %s, and this is %s", param.element(), param.wantsOne(), t.describe())
 	return false
 }
 
@@ -211,10 +229,10 @@ func (l *lowering) unitFits(t term, param *Param) bool {
 		hint = "write " + t.digits
 	}
 	if t.class == classRange {
-		l.report(t.Span, hint, "%s wants %s, and this is %s", param.element(), param.wants1(), ofUnit(t.unit))
+		l.report(t.Span, hint, "%s wants %s, and this is %s", param.element(), param.wantsOne(), ofUnit(t.unit))
 		return false
 	}
-	l.report(t.Span, hint, "%s wants %s, and %s is %s", param.element(), param.wants1(), t.shown(), ofUnit(t.unit))
+	l.report(t.Span, hint, "%s wants %s, and %s is %s", param.element(), param.wantsOne(), t.shown(), ofUnit(t.unit))
 	return false
 }
 
@@ -265,8 +283,82 @@ func (p Param) unitWords() string {
 	return " of " + p.Unit
 }
 
-// wants1 says what one value, or element, of a parameter is.
-func (p Param) wants1() string {
+// wantsOne says what one value, or element, of a parameter is.
+func (p Param) wantsOne() string {
 	p.List = false
 	return p.wants()
+}
+
+// written is the unit that a parameter's number in JSON is in, as the script language writes it.
+func (p Param) written() Unit {
+	switch unit, each := p.unit(); {
+	case each == 60:
+		return UnitMinute
+	default:
+		return unit
+	}
+}
+
+// wants says what a parameter wants, in the words of the script language.
+func (p Param) wants() string {
+	if p.List {
+		return fmt.Sprintf("a list (of: %s)", p.Kind)
+	}
+	unit, _ := p.unit()
+	shape, fixed := p.Kind.shape()
+	switch {
+	case !fixed:
+		return "a value"
+	case shape == Number && unit == UnitNanomina:
+		return "an amount"
+	case shape == Number && unit != NoUnit:
+		return ofUnit(unit)
+	case p.Kind == Int:
+		return "a whole number"
+	case shape == Number:
+		return "a share"
+	case shape == Bool:
+		return "true or false"
+	default:
+		return "a " + string(p.Kind)
+	}
+}
+
+// example is a value that a parameter may have, as a script writes it.
+func (p Param) example() string {
+	unit, each := p.unit()
+	shape, fixed := p.Kind.shape()
+	switch {
+	case p.List && fixed && shape != Object:
+		p.List = false
+		return "[" + p.example() + "]"
+	case p.List:
+		return "[…]"
+	case len(p.Words) > 0:
+		return p.Words[0]
+	case !fixed:
+		return "…"
+	case unit == UnitNanomina && p.End != NoEnd:
+		return "0.1..0.2 mina"
+	case unit == UnitNanomina:
+		return "0.1 mina"
+	case unit == UnitTPS:
+		return "0.5 tps"
+	case unit == UnitSlot:
+		return "120 slots"
+	case unit == UnitSecond && each == 60:
+		return "30m"
+	case unit == UnitSecond:
+		return "30s"
+	case p.Kind == Ratio:
+		return "30%"
+	case shape == Number:
+		return "10"
+	case shape == Bool:
+		return "true"
+	case shape == String:
+		return `"…"`
+	default:
+		return "…"
+	}
 }

@@ -70,6 +70,20 @@ func (l *lowering) line(span Span) string {
 	return strconv.Itoa(line)
 }
 
+// gives reports whether the name is that of a step with such an output.
+func (n *named) gives(output string) bool {
+	return n.step != nil && n.step.find(output) >= 0
+}
+
+// find returns the index of an output by either of its spellings, or -1.
+func (s *namedStep) find(output string) int {
+	i := slices.IndexFunc(s.outputs, func(o Output) bool { return o.Name == output })
+	if i < 0 {
+		i = slices.IndexFunc(s.outputs, func(o Output) bool { return kebab(o.Name) == output })
+	}
+	return i
+}
+
 // name is what a name without anything behind it means.
 func (l *lowering) name(e *Expr) term {
 	n, ok := l.names[e.Text]
@@ -148,10 +162,10 @@ func (l *lowering) member(e *Expr) term {
 	}
 	slices.Reverse(path)
 	full := root.Text + "." + strings.Join(path, ".")
-	if metric, ok := l.metrics[full]; ok {
+	n, ok := l.names[root.Text]
+	if metric, known := l.metrics[full]; known && !(ok && len(path) == 1 && n.gives(path[0])) {
 		return l.metric(e, metric)
 	}
-	n, ok := l.names[root.Text]
 	last := Span{e.End - len(e.Text), e.End}
 	switch {
 	case !ok && l.isMetric(root.Text):
@@ -177,16 +191,18 @@ func (l *lowering) member(e *Expr) term {
 
 func (l *lowering) stepOutput(e *Expr, n *named, output string, span Span) term {
 	step := n.step
-	i := slices.IndexFunc(step.outputs, func(o Output) bool { return o.Name == output })
-	if i < 0 {
-		i = slices.IndexFunc(step.outputs, func(o Output) bool { return kebab(o.Name) == output })
-	}
+	i := step.find(output)
 	if i < 0 {
 		if step.open {
 			return term{}
 		}
-		return l.wrong(span, nearest(output, names(step.outputs, func(o Output) string { return kebab(o.Name) })),
-			"%s (%s) has no output %q", n.Text, step.action, output)
+		known := names(step.outputs, func(o Output) string { return kebab(o.Name) })
+		for _, m := range l.options.Metrics { // some of them may begin with the same word
+			if name, ok := strings.CutPrefix(m.Name, n.Text+"."); ok && l.judging {
+				known = append(known, name)
+			}
+		}
+		return l.wrong(span, nearest(output, known), "%s (%s) has no output %q", n.Text, step.action, output)
 	}
 	root := e.X.Span
 	return l.output(step.outputs[i], &Ref{Span: e.Span, Step: step.number, StepSpan: root, Name: step.outputs[i].Name, NameSpan: span})
@@ -330,6 +346,9 @@ func (l *lowering) unknown(name string, span Span) term {
 	return l.wrong(span, l.guess(name), "nothing is named %q", name)
 }
 
+// maxGuesses bounds how many names are compared with those that stand for nothing: a long script may have thousands of either.
+const maxGuesses = 100_000
+
 // guess says what somebody may have meant by a name that stands for nothing.
 func (l *lowering) guess(name string) string {
 	for i, c := range name {
@@ -344,15 +363,17 @@ func (l *lowering) guess(name string) string {
 	if slices.Contains(functions(), name) {
 		return fmt.Sprintf("the function is written %s()", name)
 	}
-	known := make([]string, 0, len(l.names))
-	for other, n := range l.names {
-		if !n.beside {
-			known = append(known, other)
+	if l.guesses += len(l.names); l.guesses < maxGuesses {
+		known := make([]string, 0, len(l.names))
+		for other, n := range l.names {
+			if !n.beside {
+				known = append(known, other)
+			}
 		}
-	}
-	slices.Sort(known) // of two that are as near the first is meant, in each run
-	if near := Suggest(name, known); near != "" {
-		return near
+		slices.Sort(known) // of two that are as near the first is meant, in each run
+		if near := Suggest(name, known); near != "" {
+			return near
+		}
 	}
 	if p := l.wanted; p != nil {
 		shape, fixed := p.Kind.shape()

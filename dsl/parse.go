@@ -166,7 +166,11 @@ func (p *parser) statement(lex *lexer.PeekingLexer) Statement {
 	f := p.explain(lex, err)
 	p.skip(lex)
 	// A word that the lexer could not read spoils what is around it. It has been reported.
-	if !p.amiss(first.Pos.Offset, behind(lex)) {
+	end := p.scan.at
+	if next := lex.Peek(); !next.EOF() {
+		end = next.Pos.Offset
+	}
+	if !p.amiss(first.Pos.Offset, end) {
 		p.report(f)
 	}
 	return nil
@@ -328,7 +332,7 @@ func (p *parser) explain(lex *lexer.PeekingLexer, err error) Finding {
 	}
 	var f Finding
 	if !errors.As(err, &f) {
-		f = finding(nil, spanOf(&first), -1, "", "this statement cannot be read: %v", err)
+		f = finding(nil, spanOf(&first), -1, "", "this statement cannot be read") // it has more parts than participle reads
 	}
 	if f.Hint == "" {
 		f.Hint = hint

@@ -24,7 +24,7 @@ func Read(name string, r io.Reader, o LowerOptions) (*Script, Findings, error) {
 			return nil, found, nil
 		}
 		script, more := tree.Lower(o)
-		return script, append(found, more...).Sort(), nil
+		return script, append(found, more...), nil
 	}
 	script, err := ReadJSON(name, bytes.NewReader(text))
 	var wrong Finding

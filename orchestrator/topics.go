@@ -234,6 +234,9 @@ func metricTopic(m dsl.Metric) topic {
 		return t
 	}
 	t.example = "senders = discovery(no-block-producers: true)\nexpect " + m.Name + " " + bound + " within 10m\n"
+	if strings.HasPrefix(m.Name, "load.") {
+		t.example = exampleOf(paymentsAction()) + "expect " + m.Name + " " + bound + "\n"
+	}
 	return t
 }
 

@@ -93,7 +93,7 @@ func completables(ctx context.Context) ([]completable, error) {
 func argumentsOf(c command) []completableArgument {
 	flags := regexp.MustCompile(`\[(-[^]]*|flags)\]…?|-\w+ \S+`)
 	var arguments []completableArgument
-	for _, word := range strings.Fields(flags.ReplaceAllString(c.usage, "")) {
+	for word := range strings.FieldsSeq(flags.ReplaceAllString(c.usage, "")) {
 		plain := strings.Trim(word, "[]…")
 		switch {
 		case word == "<": // what follows comes on standard input, and shells complete files there

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"provingground/dsl"
+	"provingground/orchestrator"
 )
 
 // fenced is a block of code on a page.
@@ -223,5 +225,39 @@ func TestShownBy(t *testing.T) {
 		if got := shownBy(tt.page, tt.output); got != tt.want {
 			t.Errorf("%q shows %q: %v", tt.page, tt.output, got)
 		}
+	}
+}
+
+// TestExplainedExamplesRun rehearses every example that explain shows, but for that of use, as a rehearsal reads no file of another
+// run. What there is not yet has none.
+func TestExplainedExamplesRun(t *testing.T) {
+	stderr, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stderr.Close()
+	seen := map[string]bool{}
+	for _, name := range orchestrator.Explained() {
+		var text strings.Builder
+		if err := orchestrator.Explain(&text, name); err != nil {
+			t.Fatal(err)
+		}
+		_, example, found := strings.Cut(text.String(), "\nexample\n")
+		if !found {
+			_, example, _ = strings.Cut(text.String(), "\nin the script language\n")
+			example, _, _ = strings.Cut(example, "\n\n")
+		}
+		example = strings.ReplaceAll("\n"+example, "\n  ", "\n")
+		if strings.TrimSpace(example) == "" || seen[example] || strings.Contains(example, "use \"") {
+			continue
+		}
+		seen[example] = true
+		p := program{args: []string{"rehearse", "-seed", "1"}, stdin: strings.NewReader(example), stdout: io.Discard, stderr: stderr, getenv: os.LookupEnv}
+		if code := p.run(t.Context()); code != orchestrator.CodeOK {
+			t.Errorf("explain %s: the rehearsal of its example ends with %d:\n%s", name, code, example)
+		}
+	}
+	if len(seen) < 35 {
+		t.Errorf("only %d examples", len(seen))
 	}
 }
