@@ -43,6 +43,12 @@ func fundKeysAction() Action {
 		batch:    true,
 		check:    checkFund,
 		forecast: forecastFund,
+		sizes: func(c *checking) map[string]int {
+			if prefix, ok := c.text("prefix"); ok && prefix != "" {
+				c.funded[path.Dir(path.Clean(prefix))] += (&forecasting{c}).integer("num")
+			}
+			return nil
+		},
 		runBatch: runFund,
 	}
 }

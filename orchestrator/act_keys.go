@@ -40,10 +40,15 @@ func loadKeysAction() Action {
 		},
 		sizes: func(c *checking) map[string]int {
 			limit, ok := c.number("limit")
-			if !ok || limit.Sign() <= 0 || !limit.Num().IsInt64() {
+			dir, _ := c.text("dir")
+			n := c.funded[filepath.Clean(dir)] // a step makes them in a directory that did not exist before
+			if ok && limit.Sign() > 0 && limit.Num().IsInt64() && (n == 0 || limit.Num().Int64() < int64(n)) {
+				n = int(min(limit.Num().Int64(), math.MaxInt32))
+			}
+			if n == 0 {
 				return nil
 			}
-			return map[string]int{"key": int(min(limit.Num().Int64(), math.MaxInt32))}
+			return map[string]int{"key": n}
 		},
 		run: func(ctx context.Context, t *task) error {
 			keys, err := t.loadKeys(ctx)

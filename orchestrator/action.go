@@ -40,6 +40,7 @@ type checking struct {
 	findings *dsl.Findings
 	language bool              // the script is in the script language
 	sizes    map[outputKey]int // of the list outputs of earlier steps, where they are known
+	funded   map[string]int    // by directory, how many key files earlier steps make there
 }
 
 // report adds an error about a parameter, or about the whole step where the script does not give it.

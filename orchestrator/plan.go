@@ -148,6 +148,7 @@ type compiler struct {
 	outputs *outputs
 	script  *dsl.Script // nil of a stream
 	sizes   map[outputKey]int
+	funded  map[string]int
 	made    map[int]string // the action of each step so far
 	user    int            // index of the item that needs the outputs
 	found   dsl.Findings
@@ -158,7 +159,7 @@ func newCompiler(options CompileOptions) *compiler {
 		options.Nodes = defaultNodes
 	}
 	c := &compiler{
-		checker: dsl.NewChecker(Signatures()), actions: map[string]Action{}, options: options, batches: map[string]int{}, sizes: map[outputKey]int{}, made: map[int]string{},
+		checker: dsl.NewChecker(Signatures()), actions: map[string]Action{}, options: options, batches: map[string]int{}, sizes: map[outputKey]int{}, made: map[int]string{}, funded: map[string]int{},
 	}
 	for _, a := range Actions() {
 		c.actions[a.Action] = a
@@ -292,7 +293,7 @@ func sound(step *dsl.Step, params []dsl.Param, found dsl.Findings) *dsl.Step {
 
 func (c *compiler) checking(source *dsl.Source, step *dsl.Step, found *dsl.Findings) *checking {
 	return &checking{
-		source: source, step: step, config: c.options.Config, nodes: c.options.Nodes, batches: c.batches, findings: found, sizes: c.sizes,
+		source: source, step: step, config: c.options.Config, nodes: c.options.Nodes, batches: c.batches, findings: found, sizes: c.sizes, funded: c.funded,
 	}
 }
 

@@ -265,11 +265,15 @@ func (p program) report(result orchestrator.Result, recordPath, configPath strin
 		fmt.Fprintf(&text, "  %s\n", u)
 	}
 	if result.Held > 0 {
-		verdict := "claims held"
-		if result.Code == orchestrator.CodeOK {
-			verdict = "claims held: pass"
+		claims := "claims"
+		if result.Held == 1 {
+			claims = "claim"
 		}
-		fmt.Fprintf(&text, "%d %s\n", result.Held, verdict)
+		verdict := ""
+		if result.Code == orchestrator.CodeOK {
+			verdict = ": pass"
+		}
+		fmt.Fprintf(&text, "%d %s held%s\n", result.Held, claims, verdict)
 	}
 	writeRemains(&text, result.Remains, recordPath, configPath)
 	_, _ = fmt.Fprint(p.stderr, mask(text.String()))
