@@ -44,10 +44,25 @@ func discoveryAction() Action {
 				c.warn("exactly", "", "exactly means nothing without a limit")
 			}
 		},
+		forecast: func(f *forecasting) forecast {
+			only, _ := f.literal("onlyBPs", dsl.Bool)
+			no, _ := f.literal("noBPs", dsl.Bool)
+			which, limit := "every node", f.integer("limit")
+			switch {
+			case only.Text == "true":
+				which = "block producers"
+			case no.Text == "true":
+				which = "nodes without block production"
+			}
+			if limit > 0 {
+				which = fmt.Sprintf("%s, %d of them by chance", which, limit)
+			}
+			return forecast{does: which}
+		},
 		sizes: func(c *checking) map[string]int {
 			limit, ok := c.number("limit")
 			if !ok || limit.Sign() <= 0 || !limit.Num().IsInt64() {
-				return nil
+				return map[string]int{"participant": c.nodes}
 			}
 			n := int(min(limit.Num().Int64(), math.MaxInt32))
 			if exactly, _ := c.literal("exactly", dsl.Bool); exactly.Text != "true" {

@@ -8,6 +8,7 @@ import (
 	"math/big"
 	"slices"
 	"strconv"
+	"strings"
 
 	"provingground/dsl"
 )
@@ -123,6 +124,25 @@ func sampleAction() Action {
 			if err := checkRatios(ratios); err != nil {
 				c.report("ratios", "", "%v", err)
 			}
+		},
+		forecast: func(f *forecasting) forecast {
+			a, ok := f.step.Arg("ratios")
+			if !ok || !a.Literal() {
+				return forecast{}
+			}
+			var shares []string
+			for i := range a.Value.Items {
+				share, ok := dsl.Decimal(a.Value.Items[i].Text)
+				if !ok {
+					return forecast{}
+				}
+				text := decimalText(share.Mul(share, big.NewRat(100, 1))) + "%"
+				if n, known := f.sizes[outputKey{step: f.step.Number, name: "group" + strconv.Itoa(i+1)}]; known {
+					text += fmt.Sprintf(" (%d)", n)
+				}
+				shares = append(shares, text)
+			}
+			return forecast{does: strings.Join(shares, ", ") + " by chance"}
 		},
 		sizes: func(c *checking) map[string]int {
 			n, known := c.size("group")

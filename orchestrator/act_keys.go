@@ -38,6 +38,16 @@ func loadKeysAction() Action {
 				c.report("limit", "", "limit cannot be negative")
 			}
 		},
+		forecast: func(f *forecasting) forecast {
+			dir, ok := f.text("dir")
+			if a, _ := f.step.Arg("dir"); !ok || a.Value.Secret {
+				return forecast{}
+			}
+			if n, known := f.sizes[outputKey{step: f.step.Number, name: "key"}]; known {
+				return forecast{does: fmt.Sprintf("%d keys from %s", n, dir)}
+			}
+			return forecast{does: "keys from " + dir}
+		},
 		sizes: func(c *checking) map[string]int {
 			limit, ok := c.number("limit")
 			dir, _ := c.text("dir")

@@ -105,7 +105,7 @@ func allocateSlotsAction() Action {
 				{Name: "groups", Kind: dsl.Int, List: true, Required: true, Doc: "the weight of each group, 1 or more"},
 				{Name: "slotsWon", Kind: dsl.SlotsWon, List: true, Required: true, Doc: "the slots that each node has won"},
 				{Name: "minSlots", Kind: dsl.Int, Unit: "slots", Default: "0", Doc: "the window is at least this long, counted from the first empty slot"},
-				{Name: "maxSlots", Kind: dsl.Int, Unit: "slots", Default: "0", Doc: "the window is at most this long"},
+				{Name: "maxSlots", Kind: dsl.Int, Unit: "slots", Required: true, Doc: "the window is at most this long"},
 			},
 			Outputs: []dsl.Output{
 				{Name: "nextEmptySlot", Kind: dsl.Int, Doc: "the first slot after the lowest won one that nobody won"},
@@ -126,7 +126,10 @@ func allocateSlotsAction() Action {
 			}
 			least, ok1 := c.number("minSlots")
 			most, ok2 := c.number("maxSlots")
-			if ok1 && ok2 && least.Cmp(most) > 0 {
+			switch {
+			case ok2 && most.Sign() <= 0:
+				c.report("maxSlots", "", "maxSlots must be above 0")
+			case ok1 && ok2 && least.Cmp(most) > 0:
 				c.report("minSlots", "swap them", "minSlots is above maxSlots")
 			}
 		},

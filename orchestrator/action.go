@@ -173,6 +173,7 @@ type forecast struct {
 	load  *loadForecast
 	fund  *fundForecast
 	stops string // which nodes it stops or restarts
+	does  string // what it does, where the figures do not say it
 	note  string // what else a reader of the plan should know
 
 	broken bool // what it spends is beyond what can be counted

@@ -168,10 +168,9 @@ func TestAllocateSlots(t *testing.T) {
 		params params
 		want   string
 	}{
-		"no slots (D53)":               {params{"slotsWon": []slots.Won{}}, "no slot won"},
-		"no slot in the window (D53)":  {params{"slotsWon": []slots.Won{{Address: "a:1", Slots: []int{5}}}}, "no slot won"},
-		"an address without a port":    {params{"slotsWon": []slots.Won{{Address: "a", Slots: []int{5}}}}, "HOST:PORT"},
-		"a window without end or size": {params{"maxSlots": 0}, "window"},
+		"no slots (D53)":              {params{"slotsWon": []slots.Won{}}, "no slot won"},
+		"no slot in the window (D53)": {params{"slotsWon": []slots.Won{{Address: "a:1", Slots: []int{5}}}}, "no slot won"},
+		"an address without a port":   {params{"slotsWon": []slots.Won{{Address: "a", Slots: []int{5}}}}, "HOST:PORT"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			base := params{"groups": []int{1, 1}, "maxSlots": 10, "slotsWon": []slots.Won{{Address: "a:1", Slots: []int{5, 7}}}}
@@ -184,5 +183,7 @@ func TestAllocateSlots(t *testing.T) {
 		mustSay(t, n.findings(step("allocate-slots", base.with(params{"groups": []int{1, 0}}))), "a weight of 0")
 		mustSay(t, n.findings(step("allocate-slots", base.with(params{"groups": []int{}}))), "groups is empty")
 		mustSay(t, n.findings(step("allocate-slots", base.with(params{"minSlots": 11}))), "minSlots is above maxSlots")
+		mustSay(t, n.findings(step("allocate-slots", base.with(params{"maxSlots": 0}))), "maxSlots must be above 0")
+		mustSay(t, n.findings("won = slots-won(nodes: [])\ngroups = allocate-slots(groups: [1, 1], slots-won: won)"), `allocate-slots needs`, "max-slots")
 	})
 }

@@ -27,7 +27,6 @@ func (r *run) runSteps(ctx context.Context, steps []*planStep, at level) error {
 			r.outputs.finish(step.Number)
 			continue
 		}
-		r.progress.Step(step.Number, r.of, step.Action)
 		t := &task{run: r, step: step, log: r.log.WithLazy(step.fields()...)}
 		var missing *missingOutput
 		a, err := step.resolve(r.outputs, facts{r})
@@ -46,6 +45,7 @@ func (r *run) runSteps(ctx context.Context, steps []*planStep, at level) error {
 		if err := r.limits.allow(t, at); err != nil {
 			return err
 		}
+		r.progress.Step(step.Number, r.of, step.Action)
 		tasks = append(tasks, t)
 	}
 	if len(tasks) == 0 {

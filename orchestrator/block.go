@@ -111,18 +111,11 @@ func (r *run) steps(ctx context.Context, items []planItem, at level) error {
 // parallel carries out branches at the same time. When one fails, the others start no further call; what is under way is finished and
 // recorded.
 func (r *run) parallel(ctx context.Context, item planItem, at level) error {
-	ctx, watches := r.watches(ctx)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	group, _ := r.world.Clock.Group(ctx, 0)
 	errs := make([]error, len(item.parallel))
 	for i, branch := range item.parallel {
-		if len(branch) == 1 && branch[0].claim != nil && branch[0].claim.Watch { // it holds as long as its block goes on, and that is this one
-			if errs[i] = watches.add(ctx, branch[0]); errs[i] != nil {
-				cancel(errs[i])
-			}
-			continue
-		}
 		group.Go(func() error {
 			if errs[i] = guard(func() error { return r.block(ctx, branch, at) }); errs[i] != nil {
 				cancel(errs[i])
@@ -131,13 +124,18 @@ func (r *run) parallel(ctx context.Context, item planItem, at level) error {
 		})
 	}
 	_ = group.Wait() // each branch has its own error
-	return watches.end(ctx, failures(errs))
+	return failures(errs)
 }
 
 // deadlineError says that a block or a step did not finish within the time that it has.
-type deadlineError struct{ within time.Duration }
+type deadlineError struct {
+	within time.Duration
+	line   int // of the deadline
+}
 
-func (e *deadlineError) Error() string { return fmt.Sprintf("not done within %s", e.within) }
+func (e *deadlineError) Error() string {
+	return fmt.Sprintf("not done within %s, the deadline of line %d", e.within, e.line)
+}
 
 // deadline carries out the statements of a block that has a deadline.
 func (r *run) deadline(ctx context.Context, item planItem, at level) error {
@@ -161,7 +159,7 @@ func (r *run) within(ctx context.Context, span dsl.Stretch, until time.Time, not
 	ctx, cancel := context.WithCancelCause(ctx)
 	watching, stop := context.WithCancel(ctx)
 	group, _ := r.world.Clock.Group(watching, 0)
-	missed := &deadlineError{length}
+	missed := &deadlineError{length, lineOf(r.source, span.Span)}
 	group.Go(func() error {
 		if r.world.Clock.Until(watching, until) == nil {
 			cancel(missed)

@@ -378,6 +378,9 @@ func (f forecast) String() string {
 	if f.stops != "" {
 		parts = append(parts, f.stops+" nodes")
 	}
+	if f.does != "" {
+		parts = append(parts, f.does)
+	}
 	if f.note != "" {
 		parts = append(parts, f.note)
 	}

@@ -1,6 +1,7 @@
 package orchestrator
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -10,6 +11,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -46,9 +48,10 @@ func (t *task) write(lines ...record.Line) error {
 	return t.run.write(lines...)
 }
 
-// chance returns the stream of random choices that the run's seed and the step give; purpose tells several streams of a step apart.
+// chance returns the stream of random choices that the run's seed and the step's path give, which is its name with the round, or its number
+// where it has none; purpose tells several streams of a step apart.
 func (t *task) chance(purpose string) *rand.Rand {
-	return rand.New(rand.NewChaCha8(sha256.Sum256(fmt.Appendf(nil, "%d/%d/%s", t.seed, t.step.Number, purpose)))) //nolint:gosec // choices, not secrets
+	return rand.New(rand.NewChaCha8(sha256.Sum256(fmt.Appendf(nil, "%d/%s/%s", t.seed, cmp.Or(t.step.ID, strconv.Itoa(t.step.Number)), purpose)))) //nolint:gosec // choices, not secrets
 }
 
 // line returns a line of the step's record.

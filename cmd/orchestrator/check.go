@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -79,7 +80,7 @@ func (p program) check(script *dsl.Script, found dsl.Findings, format dsl.Format
 
 // readStdin reads the script from standard input.
 func (p program) readStdin(reading dsl.LowerOptions) (*dsl.Script, dsl.Findings, error) {
-	return dsl.Read("stdin", p.input(), reading) //nolint:wrapcheck // says it all
+	return dsl.Read(cmp.Or(p.script, "stdin"), p.input(), reading) //nolint:wrapcheck // says it all
 }
 
 // input is standard input. Who sits at the terminal that it is must be told: nothing else happens until it ends.

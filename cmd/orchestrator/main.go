@@ -35,6 +35,7 @@ type program struct {
 	stdout io.Writer
 	stderr *os.File
 	getenv func(string) (string, bool)
+	script string // name of the script in places; "" for standard input
 	// afterLine, which is nil but in tests, is called after each line of a run's record.
 	afterLine func(lines int)
 }
@@ -60,7 +61,7 @@ func commands() []command {
 		{"explain", "[NAME]", "the reference: list actions, statements, metrics and units, or explain one", explainCommand},
 		{"stop", "run.out config.json", "undo what a recorded run may have left behind", stopCommand},
 		{"resume", "[flags] run.out config.json < a.script", "continue a run that was cut short", resumeCommand},
-		{"rehearse", "[flags] < a.script", "run a script against a simulated network, in no time; touches nothing", rehearseCommand},
+		{"rehearse", "[flags] [FILE]", "run a script against a simulated network, in no time; touches nothing", rehearseCommand},
 		{"completion", "bash|zsh|fish", "print what makes a shell complete commands, flags and arguments", completionCommand},
 		{"version", "", "say which build this is", versionCommand},
 	}

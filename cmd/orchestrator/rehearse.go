@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -37,7 +39,13 @@ type rehearseFlags struct {
 
 func (f *rehearseFlags) define(set *flag.FlagSet) {
 	set.IntVar(&f.scene.nodes, "nodes", 10, "how many `nodes` the simulated network has")
-	set.IntVar(&f.producers, "producers", -1, "how many of them produce blocks, as a `number` (default a third)")
+	f.producers = -1
+	set.Func("producers", "how many of them produce blocks, as a `number` (default a third)", func(text string) (err error) {
+		if f.producers, err = strconv.Atoi(text); err != nil || f.producers < 0 {
+			err = errors.New("write a number from 0 on")
+		}
+		return err
+	})
 	set.DurationVar(&f.scene.slot, "slot", 3*time.Minute, "length of a slot, as a `time`")
 	set.IntVar(&f.scene.keys, "keys", 20, "how many `keys` are in each directory that the script loads keys from and does not make")
 	set.StringVar(&f.faults, "faults", "", "how the network misbehaves: `KIND[:NODE[/OPERATION]][=VALUE][@SLOT][#COUNT]`, separated by \";\" (docs/simnet.md)")
@@ -86,8 +94,18 @@ func rehearseCommand(ctx context.Context, p program, args []string) (int, error)
 	if err != nil {
 		return orchestrator.CodeUsage, err
 	}
-	if len(positional) > 0 {
-		return orchestrator.CodeUsage, usagef("it takes no argument %q: no configuration is read, and the script comes on standard input: < a.script", positional[0])
+	if err := tooMany(positional, 1); err != nil {
+		return orchestrator.CodeUsage, err
+	}
+	if len(positional) == 1 {
+		text, err := readTextFile(positional[0])
+		switch {
+		case err != nil:
+			return orchestrator.CodeUsage, fmt.Errorf("the script cannot be read: %w", err)
+		case strings.HasSuffix(positional[0], ".json") && !bytes.Contains(text, []byte(`"action"`)):
+			return orchestrator.CodeUsage, usagef("%s is no script: a rehearsal takes a script, and no configuration", positional[0])
+		}
+		p.stdin, p.script = bytes.NewReader(text), positional[0]
 	}
 	if err := f.check(); err != nil {
 		return orchestrator.CodeUsage, err

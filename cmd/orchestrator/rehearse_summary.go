@@ -111,7 +111,11 @@ func (s rehearsed) write(out io.Writer) {
 		}
 		row(name, "%s", r)
 	}
-	row("verdict", "exit code %d: %s", s.result.Code, verdict(s.result.Code))
+	held := ""
+	if s.result.Held > 0 {
+		held = ", " + counted(s.result.Held, "claim") + " held"
+	}
+	row("verdict", "exit code %d: %s%s", s.result.Code, verdict(s.result.Code), held)
 	row("the same again", "-seed %d, with the same script and options", s.scene.seed)
 	_ = table.Flush() // into memory
 	_, _ = io.WriteString(out, text.String())
