@@ -95,7 +95,7 @@ const (
 	UpperEnd
 )
 
-// ExperimentName, as the Absent of a parameter, is the name of the experiment with the round: churn-30-0, and inside repeat the counter in
+// ExperimentName is, as the Absent of a parameter, the name of the experiment with the round: churn-30-0, and inside repeat the counter in
 // place of the 0.
 const ExperimentName = "${experiment}-${round}"
 

@@ -45,11 +45,11 @@ type (
 // Parse implements [participle.Parseable].
 func (n *name) Parse(lex *lexer.PeekingLexer) error {
 	t := lex.Peek()
-	switch {
-	case t.Type == nameToken:
+	switch t.Type {
+	case nameToken:
 		*n = name(nameAt(lex.Next()))
 		return nil
-	case t.Type == keywordToken:
+	case keywordToken:
 		return reserved(t)
 	default:
 		return misplaced(lex, "a name", "")

@@ -605,6 +605,7 @@ func (e evaluation) argument(v known, param *Param) (Held, error) {
 			return Held{}, errors.New("it is not known whether it is true" + behindColon(v.judgement().Evidence...))
 		}
 		return Held{One: json.RawMessage(fmt.Sprint(v.truth == Pass))}, nil
+	case aNumber:
 	}
 	x, exact := v.number.exact()
 	if !exact {
@@ -659,6 +660,7 @@ func (e evaluation) numeral(v known, param Param) (string, error) {
 			of = " of " + param.Unit
 		case UnitSlot:
 			of = " of slots"
+		default: // it is counted in nothing
 		}
 		return "", fmt.Errorf("it must be a whole number%s, and it would be %s", of, v.text(nil))
 	default:

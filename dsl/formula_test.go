@@ -104,7 +104,8 @@ func between(low, high, window, missing string) Measured {
 	return m
 }
 
-func at(slot int64) *int64 { return &slot }
+//go:fix inline
+func at(slot int64) *int64 { return new(slot) }
 
 func facts() somewhere {
 	return somewhere{
@@ -128,7 +129,7 @@ func facts() somewhere {
 			"tx.unknown":        between("", "", "", "no node was asked"),
 			"tx.close":          between("0.8999", "0.8999", "", ""),
 		},
-		slot: at(20500), lasts: 3 * time.Minute,
+		slot: new(int64(20500)), lasts: 3 * time.Minute,
 	}
 }
 

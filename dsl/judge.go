@@ -249,6 +249,7 @@ func (v known) text(near *big.Rat) string {
 		default:
 			return "unknown"
 		}
+	case aNumber:
 	}
 	low, high := v.number.low, v.number.high
 	number := func(x *big.Rat) string { return v.numberText(x, near) }

@@ -17,7 +17,7 @@ type world struct{ exact, vague somewhere }
 
 func drawWorld(t *rapid.T) world {
 	w := world{
-		exact: somewhere{outputs: map[string]Held{}, metrics: map[string]Measured{}, slot: at(12), lasts: 180 * time.Second},
+		exact: somewhere{outputs: map[string]Held{}, metrics: map[string]Measured{}, slot: new(int64(12)), lasts: 180 * time.Second},
 		vague: somewhere{outputs: map[string]Held{}, metrics: map[string]Measured{}, lasts: 180 * time.Second},
 	}
 	if rapid.Bool().Draw(t, "slot known") {
@@ -157,6 +157,7 @@ func (s somewhere) number(f *Formula) (*big.Rat, error) {
 			args[0] = new(big.Rat).Mul(args[0], big.NewRat(int64(s.lasts/time.Second), 1))
 		}
 		return new(big.Rat).Quo(args[0], args[1]), nil
+	default: // a function
 	}
 	compare := func(a, b *big.Rat) int { return a.Cmp(b) }
 	switch f.Text {
@@ -207,6 +208,7 @@ func (s somewhere) holds(f *Formula) (bool, error) {
 			y, errY := s.holds(f.Args[1])
 			return x == y, errors.Join(errX, errY)
 		}
+	default: // it compares numbers
 	}
 	x, errX := s.number(f.Args[0])
 	y, errY := s.number(f.Args[1])

@@ -465,7 +465,7 @@ func (s *scanner) checkString(start int) {
 // unquote returns what a string says: its text, or parts where it has names in it. Places are those within the string.
 func unquote(quoted string) (text string, parts []Part, faults Findings) {
 	end := len(quoted) - 1
-	if strings.IndexAny(quoted, `\$`) < 0 {
+	if !strings.ContainsAny(quoted, `\$`) {
 		return quoted[1:end], nil, nil
 	}
 	r := reader{text: []byte(quoted), at: 1, step: -1} // the escapes are those of JSON

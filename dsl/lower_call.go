@@ -341,7 +341,8 @@ func (l *lowering) nameless(a *callable, step *Step, argument *Argument, given [
 	if argument.Value == nil {
 		return
 	}
-	meant, hint := -1, "it has none"
+	var meant int
+	hint := "it has none"
 	if all := a.scriptNames(); len(all) > 0 {
 		hint = "write NAME: value; it has " + strings.Join(all, ", ")
 	}

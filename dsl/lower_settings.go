@@ -62,7 +62,7 @@ func (l *lowering) setting(own term) term {
 	whole := Span{0, len(l.source.Text)}
 	e, found := ParseValue(l.source)
 	if own.class == classText { // what is no string of the language is the text itself
-		if len(found) > 0 || e == nil || e.Op != OpString && !(e.Op == OpCall && e.Text == "env") {
+		if len(found) > 0 || e == nil || e.Op != OpString && (e.Op != OpCall || e.Text != "env") {
 			if own.secret {
 				l.secret(string(l.source.Text))
 			}

@@ -96,6 +96,7 @@ func shownFormula(f *dsl.Formula) string {
 		default:
 			return string(f.Value.JSON)
 		}
+	default: // it has arguments
 	}
 	args := make([]string, len(f.Args))
 	for i, arg := range f.Args {

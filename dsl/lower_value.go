@@ -291,8 +291,8 @@ func (p Param) wantsOne() string {
 
 // written is the unit that a parameter's number in JSON is in, as the script language writes it.
 func (p Param) written() Unit {
-	switch unit, each := p.unit(); {
-	case each == 60:
+	switch unit, each := p.unit(); each {
+	case 60:
 		return UnitMinute
 	default:
 		return unit

@@ -163,7 +163,7 @@ func (l *lowering) member(e *Expr) term {
 	slices.Reverse(path)
 	full := root.Text + "." + strings.Join(path, ".")
 	n, ok := l.names[root.Text]
-	if metric, known := l.metrics[full]; known && !(ok && len(path) == 1 && n.gives(path[0])) {
+	if metric, known := l.metrics[full]; known && (!ok || len(path) != 1 || !n.gives(path[0])) {
 		return l.metric(e, metric)
 	}
 	last := Span{e.End - len(e.Text), e.End}

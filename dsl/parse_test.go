@@ -186,14 +186,15 @@ func shape(e *dsl.Expr) string {
 	case dsl.OpNumber:
 		return e.Text + string(e.Unit)
 	case dsl.OpString:
-		text := e.Text
+		var text strings.Builder
+		text.WriteString(e.Text)
 		for _, part := range e.Parts {
-			text += part.Text
+			text.WriteString(part.Text)
 			if part.Name != nil {
-				text += "<" + part.Name.Text + ">"
+				text.WriteString("<" + part.Name.Text + ">")
 			}
 		}
-		return fmt.Sprintf("%q", text)
+		return fmt.Sprintf("%q", text.String())
 	case dsl.OpName:
 		return e.Text
 	case dsl.OpNone, dsl.OpTrue, dsl.OpFalse:

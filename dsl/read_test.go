@@ -53,7 +53,7 @@ func TestReadJSONErrors(t *testing.T) {
 		{"word", stepWith("yes"), `s:1:44: step 0: yes is no JSON value`},
 		{"capital word", stepWith("True"), `s:1:44: step 0: True is no JSON value (did you mean "true"?)`},
 		{"short word", stepWith("nul"), `s:1:44: step 0: nul is no JSON value (did you mean "null"?)`},
-		{"words together", `nullnull`, `s:1:1: this is no JSON step stream, which begins with {, a string or null (scripts in the script language are not read yet)`},
+		{"words together", `nullnull`, `s:1:1: this is no JSON step stream, which begins with {, a string or null`},
 		{"word ends", stepWith("[nul"), `s:1:45: step 0: nul is no JSON value (did you mean "null"?)`},
 		{"sign", stepWith("@"), `s:1:44: step 0: '@' stands where a JSON value should`},
 		{"NUL", stepWith("\x00"), `s:1:44: step 0: '\x00' stands where a JSON value should`},
@@ -164,7 +164,7 @@ func drain(stream *dsl.Stream) error {
 
 // TestReadJSONOtherLanguage: the beginning of a text decides which of the two languages it is in (script-language).
 func TestReadJSONOtherLanguage(t *testing.T) {
-	const message = "this is no JSON step stream, which begins with {, a string or null (scripts in the script language are not read yet)"
+	const message = "this is no JSON step stream, which begins with {, a string or null"
 	for _, test := range []struct{ text, want string }{
 		{"experiment \"churn-30\"\n", "s:1:1: " + message},
 		{"\ufeff\n  # a comment", "s:2:3: " + message},

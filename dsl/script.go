@@ -140,7 +140,7 @@ func ReadJSON(name string, r io.Reader) (*Script, error) {
 	reader := reader{source: script.Source, text: text, step: -1}
 	reader.skipByteOrderMark()
 	reader.space()
-	if err := reader.otherLanguage(); err != nil {
+	if err := reader.otherLanguage(""); err != nil {
 		return nil, err
 	}
 	for steps := 0; !reader.end(); reader.space() {
@@ -161,7 +161,7 @@ func tooLarge(name string) Finding {
 }
 
 // otherLanguage refuses a text that begins as the script language does: with a word of its own, or a # comment.
-func (r *reader) otherLanguage() error {
+func (r *reader) otherLanguage(hint string) error {
 	start := r.at
 	_, _, err := r.word()
 	end := r.at
@@ -172,7 +172,7 @@ func (r *reader) otherLanguage() error {
 	case end == start && (r.end() || r.text[start] != '#'):
 		return nil
 	}
-	return r.fail(start, max(end, start+1), "scripts in the script language are not read yet",
+	return r.fail(start, max(end, start+1), hint,
 		`this is no JSON step stream, which begins with {, a string or null`)
 }
 
@@ -223,6 +223,12 @@ func (s *Stream) next() (Item, *Source, error) {
 	}
 	source := &Source{Name: s.name, origin: s.origin}
 	r.source = source
+	if s.steps == 0 {
+		if err := r.otherLanguage("leave -stream out: a script in the script language is read as a whole"); err != nil {
+			source.Text = r.text
+			return Item{}, source, err
+		}
+	}
 	item, err := r.item(s.steps)
 	if err != nil {
 		source.Text = r.text

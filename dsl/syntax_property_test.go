@@ -176,16 +176,6 @@ func (p planter) statement(levels int) dsl.Statement {
 		return &dsl.Use{File: p.string(false), As: p.name()}
 	case 5, 6:
 		return &dsl.Claim{Watch: p.maybe("watch"), Condition: p.expression(3), Within: p.optional(), After: p.optional()}
-	default:
-		call := &dsl.Call{Action: p.name(), Arguments: p.arguments(3, p.parameter), Within: p.optional(), After: p.optional()}
-		if p.maybe("named") {
-			name := p.name()
-			call.Name = &name
-		}
-		if p.maybe("retry") {
-			call.Retry = &dsl.Retrying{Attempts: p.expression(1), Every: p.expression(1)}
-		}
-		return call
 	case 11:
 		return &dsl.Parallel{Body: p.block(levels)}
 	case 12:
@@ -203,6 +193,16 @@ func (p planter) statement(levels int) dsl.Statement {
 		return p.block(levels)
 	case 16:
 		return &dsl.Search{Name: p.name(), From: p.expression(1), To: p.expression(1), Until: p.amount(), Body: p.block(levels)}
+	default:
+		call := &dsl.Call{Action: p.name(), Arguments: p.arguments(3, p.parameter), Within: p.optional(), After: p.optional()}
+		if p.maybe("named") {
+			name := p.name()
+			call.Name = &name
+		}
+		if p.maybe("retry") {
+			call.Retry = &dsl.Retrying{Attempts: p.expression(1), Every: p.expression(1)}
+		}
+		return call
 	}
 }
 

@@ -107,6 +107,7 @@ func (w *treeWriter) stem(step *Step) string {
 		if !slices.ContainsFunc(signature.Params, func(p Param) bool { return p.Kind == Address }) { // it found the nodes
 			return "nodes"
 		}
+	default: // its action says more
 	}
 	return step.Action
 }

@@ -220,6 +220,7 @@ func TestKilledAfterEveryRecordLine(t *testing.T) {
 }
 
 func killedAfterEveryRecordLine(t *testing.T, text string) {
+	t.Helper()
 	n := newNetwork(t, t.TempDir(), usualScale, nil)
 	want, schedules, lines := n.uninterrupted(t, text)
 	for line := 1; line < lines; line++ { // the last line is the end itself

@@ -211,7 +211,7 @@ func (t *transport) RoundTrip(request *http.Request) (*http.Response, error) {
 		}
 		return nil
 	})
-	response, err := t.inner.RoundTrip(request.WithContext(ctx)) //nolint:bodyclose // handed on
+	response, err := t.inner.RoundTrip(request.WithContext(ctx))
 	done()
 	return response, errors.Join(err, group.Wait())
 }
