@@ -250,7 +250,11 @@ func stopDaemonAction() Action {
 					return "", err
 				})
 				if s.Result == resultDone || s.Result == resultAccepted || s.Result == resultUnknown {
-					t.nodes.stop(address)
+					for _, e := range t.ledger.ofStep(t.step.Number) {
+						if e.intent.Kind == kindStopDaemon && e.intent.Node == address {
+							t.nodes.stop(address, e.intent.ServerUUID)
+						}
+					}
 				}
 				return err
 			})

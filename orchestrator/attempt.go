@@ -57,6 +57,12 @@ func (r *run) runSteps(ctx context.Context, steps []*planStep, at level) error {
 	if err := r.ended(ctx, tasks[0], r.try(ctx, tasks)); err != nil {
 		return err
 	}
+	if met := r.nodes.news(); len(met) > 0 {
+		if err := r.runLine(lineMet, met); err != nil {
+			r.failed.Store(true)
+			return &stepError{tasks[0].step, err}
+		}
+	}
 	for _, t := range tasks {
 		r.outputs.finish(t.step.Number)
 		if err := t.note(lineDone, struct{}{}); err != nil {
@@ -77,13 +83,17 @@ func (r *run) ended(ctx context.Context, first *task, err error) error {
 	if err == nil {
 		return nil
 	}
-	at := &stepError{first.step, err}
-	errors.As(err, &at)
-	failed := &task{run: r, step: at.step, held: first.held}
 	cause := context.Cause(ctx)
 	var elsewhere *stepError
 	var claim *claimError
-	if errors.As(cause, &elsewhere) || errors.As(cause, &claim) { // it ended because of another step, or of a claim, which is what is told
+	told := errors.As(cause, &elsewhere) || errors.As(cause, &claim)
+	at := &stepError{first.step, err}
+	var inner *stepError // of a batch: which of its steps it was
+	if errors.As(err, &inner) && inner != elsewhere {
+		at = inner
+	}
+	failed := &task{run: r, step: at.step, held: first.held}
+	if told { // it ended because of another step, or of a claim, which is what is told
 		if noted := failed.note(lineFailed, end{Code: CodeStep, Error: r.world.Mask(at.err.Error())}); noted != nil && !errors.Is(err, errRecord) {
 			return errors.Join(cause, noted)
 		}
@@ -149,6 +159,7 @@ func (r *run) attempts(ctx context.Context, tasks []*task) error {
 		}
 		t.held = nil
 		r.outputs.forget(t.step.Number)
+		r.loads.forget(t.step.Number)
 		if err := t.note(lineRetry, end{Code: t.attempt, Error: r.world.Mask(err.Error())}); err != nil {
 			return err
 		}

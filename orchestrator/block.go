@@ -60,9 +60,9 @@ func (r *run) sequence(ctx context.Context, next func(context.Context) (planItem
 		case item.step != nil:
 			err = r.steps(ctx, []planItem{item}, at)
 		case item.claim != nil && item.claim.Watch:
-			err = watches.add(ctx, item)
+			err = watches.add(ctx, item, at)
 		case item.claim != nil:
-			err = r.expect(ctx, item)
+			err = r.expect(ctx, item, at)
 		case item.deadline != nil:
 			err = r.deadline(ctx, item, at)
 		default:
@@ -130,11 +130,17 @@ func (r *run) parallel(ctx context.Context, item planItem, at level) error {
 // deadlineError says that a block or a step did not finish within the time that it has.
 type deadlineError struct {
 	within time.Duration
-	line   int // of the deadline
+	source *dsl.Source
+	span   dsl.Span
 }
 
 func (e *deadlineError) Error() string {
-	return fmt.Sprintf("not done within %s, the deadline of line %d", e.within, e.line)
+	return fmt.Sprintf("not done within %s, the deadline of line %d", e.within, lineOf(e.source, e.span))
+}
+
+// Finding returns the deadline with its place in the script.
+func (e *deadlineError) Finding() dsl.Finding {
+	return dsl.Finding{Source: e.source, Span: e.span, Step: -1, Message: e.Error()}
 }
 
 // deadline carries out the statements of a block that has a deadline.
@@ -159,7 +165,7 @@ func (r *run) within(ctx context.Context, span dsl.Stretch, until time.Time, not
 	ctx, cancel := context.WithCancelCause(ctx)
 	watching, stop := context.WithCancel(ctx)
 	group, _ := r.world.Clock.Group(watching, 0)
-	missed := &deadlineError{length, lineOf(r.source, span.Span)}
+	missed := &deadlineError{length, r.source, span.Span}
 	group.Go(func() error {
 		if r.world.Clock.Until(watching, until) == nil {
 			cancel(missed)
@@ -168,7 +174,10 @@ func (r *run) within(ctx context.Context, span dsl.Stretch, until time.Time, not
 	})
 	err := guard(func() error { return do(ctx) })
 	stop()
-	_ = group.Wait() // it has no error
+	_ = group.Wait()                                         // it has no error
+	if err == nil && errors.Is(context.Cause(ctx), missed) { // what was under way was not cut short, and is done, but too late
+		err = missed
+	}
 	cancel(nil)
 	if errors.Is(err, missed) {
 		r.failed.Store(true)

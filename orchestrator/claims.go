@@ -167,8 +167,8 @@ func (r *run) slot() time.Duration {
 }
 
 // expect judges a claim where it stands or, with a time, until it is true or the time is over.
-func (r *run) expect(ctx context.Context, item planItem) error {
-	if r.resumed && r.recordedVerdict(item) {
+func (r *run) expect(ctx context.Context, item planItem, at level) error {
+	if r.resumed && r.recordedVerdict(item) || r.skips(item, at) {
 		return nil
 	}
 	until := r.recorded.deadlines[item.number]
@@ -204,6 +204,20 @@ func (r *run) expect(ctx context.Context, item planItem) error {
 			return err //nolint:wrapcheck // the cause of the run's end
 		}
 	}
+}
+
+// skips reports whether a claim stands at the end of a failed run and asks for an output that never came to be.
+func (r *run) skips(item planItem, at level) bool {
+	if !at.ending {
+		return false
+	}
+	var missing *dsl.MissingOutputError
+	_, err := item.claim.Condition.Judge(facts{r})
+	if !errors.As(err, &missing) {
+		return false
+	}
+	r.log.Warn("skipped: what it refers to never came to be", zap.String("claim", item.claim.Text), zap.Error(err))
+	return true
 }
 
 // claimFault is a claim that cannot be judged for a reason that is no missing evidence.
@@ -243,9 +257,9 @@ func (r *run) watches(ctx context.Context) (context.Context, *watches) {
 }
 
 // add begins to watch.
-func (w *watches) add(ctx context.Context, item planItem) error {
+func (w *watches) add(ctx context.Context, item planItem, at level) error {
 	r := w.run
-	if r.resumed && r.recordedVerdict(item) {
+	if r.resumed && r.recordedVerdict(item) || r.skips(item, at) {
 		return nil
 	}
 	one := &watched{of: w, item: item, since: r.recorded.deadlines[item.number]}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -273,12 +274,10 @@ type end struct {
 func (r *Run) Do(ctx context.Context) Result {
 	err := guard(func() error { return r.steps(ctx) })
 	finished := false
-	if err == nil {
-		err = r.run.claims.unproven()
-	}
-	if err == nil {
+	if err == nil && r.run.claims.unproven() == nil {
 		finished = true
-		if err = guard(func() error { return r.run.block(ctx, r.plan.finally, level{}) }); err == nil {
+		err = guard(func() error { return r.run.block(ctx, r.plan.finally, level{}) })
+		if err == nil && r.run.claims.unproven() == nil {
 			if err = r.run.end(end{Code: CodeOK}); err == nil {
 				return Result{Code: CodeOK, Held: r.run.claims.passed()}
 			}
@@ -386,12 +385,13 @@ func signalNumber(s os.Signal) int {
 }
 
 // finish cleans up after a failure, and decides the exit code: the cause's, or CodeRemains while something may remain. finished says that
-// the script's statements were all carried out, its last block included or begun.
+// the script's statements were all carried out, its last block included or begun. Without err, a claim could not be judged; those are told
+// in any case.
 func (r *Run) finish(ctx context.Context, err error, finished bool) Result {
 	run := r.run
 	result := Result{Err: err}
 	run.progress.Cleaning()
-	run.world.Shown.Error("the run failed", zap.Error(err)) // the caller shows it with its place
+	run.world.Shown.Error("the run failed", zap.Error(errors.Join(err, run.claims.unproven()))) // the caller shows it with its place
 	var internal *internalError
 	if errors.As(err, &internal) {
 		run.log.Error("error inside the program, please report it", zap.ByteString("stack", internal.stack))
@@ -418,7 +418,13 @@ func (r *Run) finish(ctx context.Context, err error, finished bool) Result {
 		if run.ledger.calls() > calls { // which may have left something behind in its turn
 			undo()
 		}
+		// What could not be undone the block may have stopped itself.
+		open := run.ledger.remaining()
+		result.Remains = slices.DeleteFunc(result.Remains, func(left Remaining) bool {
+			return !slices.ContainsFunc(open, func(e entry) bool { return e.intent.Call == left.call })
+		})
 	}
+	result.Err = errors.Join(result.Err, run.claims.unproven())
 	result.Code, result.Held = run.code(result.Err), run.claims.passed()
 	if len(result.Remains) > 0 {
 		result.Code = CodeRemains

@@ -29,6 +29,7 @@ const (
 	lineWithin  = "_within"  // the deadline of a step or of a block, or when a watch begins to hold, in network time
 	lineRetry   = "_retry"   // an attempt of a step failed, another one follows
 	lineVerdict = "_verdict" // how an expect or a watch was judged
+	lineMet     = "_met"     // nodes that answered for the first time in the run
 	lineSkipped = "_skipped" // a step of the end of a failed run that has nothing to refer to
 	lineDone    = "_done"    // a step is finished
 	lineFailed  = "_failed"  // a step has failed

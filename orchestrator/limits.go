@@ -224,6 +224,13 @@ func (l *loads) add(step int, p placed) {
 	l.placed[step] = p
 }
 
+// forget drops what a step placed: it is tried again, and not done before that.
+func (l *loads) forget(step int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.placed, step)
+}
+
 // settled reports whether a step has said how much it placed.
 func (l *loads) settled(step int) bool {
 	l.mu.Lock()

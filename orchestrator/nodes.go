@@ -36,7 +36,9 @@ type node struct {
 	mu       sync.Mutex
 	identity *itn.Identity // as of the last auth; nil before the first
 	remote   netip.Addr    // where its uptime reports come from; not valid when it was not in the online list
-	down     bool          // this run has stopped its daemon, and has not seen it since
+	met      bool          // it has answered in this run, or in the one that this run continues
+	told     bool          // and that is recorded
+	stopped  *string       // the server UUID of the daemon that this run has stopped, as far as it is known; nil once another one answers
 }
 
 func newNodes(world World, overrides uptime.Overrides) *nodes {
@@ -62,7 +64,7 @@ func (ns *nodes) answered() []string {
 	var addresses []string
 	for address, n := range ns.known {
 		n.mu.Lock()
-		if n.identity != nil {
+		if n.met {
 			addresses = append(addresses, address)
 		}
 		n.mu.Unlock()
@@ -71,12 +73,35 @@ func (ns *nodes) answered() []string {
 	return addresses
 }
 
-// stop says that this run has stopped the daemon of a node.
-func (ns *nodes) stop(address string) {
+// news returns the addresses of the nodes that have answered and that it has not returned before, sorted.
+func (ns *nodes) news() []string {
+	var fresh []string
+	for _, address := range ns.answered() {
+		n := ns.at(address)
+		n.mu.Lock()
+		if !n.told {
+			n.told = true
+			fresh = append(fresh, address)
+		}
+		n.mu.Unlock()
+	}
+	return fresh
+}
+
+// recall says that a node has answered in the run that this one continues.
+func (ns *nodes) recall(address string) {
 	n := ns.at(address)
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.down = true
+	n.met, n.told = true, true
+}
+
+// stop says that this run has stopped a daemon of a node.
+func (ns *nodes) stop(address, serverUUID string) {
+	n := ns.at(address)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.stopped = &serverUUID
 }
 
 // down returns the addresses of the nodes that this run has stopped and not seen since, sorted.
@@ -86,7 +111,7 @@ func (ns *nodes) down() []string {
 	var addresses []string
 	for address, n := range ns.known {
 		n.mu.Lock()
-		if n.down {
+		if n.stopped != nil {
 			addresses = append(addresses, address)
 		}
 		n.mu.Unlock()
@@ -127,8 +152,10 @@ func (n *node) authenticate(ctx context.Context) (itn.Identity, error) {
 		return itn.Identity{}, err //nolint:wrapcheck // names operation and node
 	}
 	n.mu.Lock()
-	n.down = n.down && n.identity != nil && n.identity.ServerUUID == identity.ServerUUID // a daemon answers until it has ended
-	n.identity = &identity
+	if n.stopped != nil && *n.stopped != identity.ServerUUID { // a daemon answers until it has ended
+		n.stopped = nil
+	}
+	n.identity, n.met = &identity, true
 	n.mu.Unlock()
 	return identity, nil
 }

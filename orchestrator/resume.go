@@ -36,6 +36,7 @@ type Recorded struct {
 	asked     map[int]asked
 	placed    map[int]placed
 	prices    map[int]price
+	met       []string // nodes that answered
 	// Whole is how many bytes of the record are whole lines: behind them there may be one that was cut off.
 	Whole int64
 }
@@ -62,8 +63,13 @@ func newRecorded() *Recorded {
 func readRecord(name string, from io.Reader) (*Recorded, error) {
 	r := newRecorded()
 	headed, cleaning := false, false
+	// What the end of a failed run did is done again at the next end, from the beginning.
+	again := []string{lineRetry, lineWithin, lineUntil, lineVerdict, lineSilent, linePrice, lineHeld}
 	whole, err := record.Read(name, from, func(l record.Line) error {
 		r.lines = append(r.lines, l)
+		if cleaning && slices.Contains(again, l.Name) {
+			return nil
+		}
 		switch l.Name {
 		case lineRun:
 			if headed {
@@ -76,7 +82,6 @@ func readRecord(name string, from io.Reader) (*Recorded, error) {
 		case lineResumed:
 			cleaning = false
 		case lineDone:
-			// What the end of a failed run did is done again at the next end.
 			r.done[l.Step] = r.done[l.Step] || !cleaning
 		case lineFailed:
 			r.failed[l.Step] = true
@@ -86,8 +91,14 @@ func readRecord(name string, from io.Reader) (*Recorded, error) {
 			return decodeInto(r.held, l)
 		case lineUntil:
 			return decodeInto(r.until, l)
+		case lineMet:
+			var met []string
+			err := json.Unmarshal(l.Value, &met)
+			r.met = append(r.met, met...)
+			return err //nolint:wrapcheck // the reader says where
 		case lineRetry:
 			r.attempts[l.Step]++
+			delete(r.placed, l.Step)
 		case lineWithin:
 			if l.Step >= 0 {
 				return decodeInto(r.limits, l)
@@ -183,10 +194,13 @@ func (r *run) replay() error {
 	for step, a := range r.recorded.asked {
 		r.outputs.silence(step, a)
 	}
+	for _, address := range r.recorded.met {
+		r.nodes.recall(address)
+	}
 	for _, e := range r.ledger.matching(func(e entry) bool {
 		return e.intent.Kind == kindStopDaemon && e.settled != nil && e.settled.Result == resultDone
 	}) {
-		r.nodes.stop(e.intent.Node)
+		r.nodes.stop(e.intent.Node, e.intent.ServerUUID)
 	}
 	r.warnOfUndone()
 	return r.runLine(lineResumed, struct {

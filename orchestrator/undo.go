@@ -23,6 +23,8 @@ type Remaining struct {
 	Handle string    // of load; "" when nobody knows it
 	Ends   time.Time // wall time at which load ends by itself; zero for what does not end by itself
 	Why    string
+
+	call int
 }
 
 // String says what remains, where, and until when.
@@ -38,7 +40,7 @@ func (r Remaining) String() string {
 }
 
 func (r *run) remaining(e entry, why string) Remaining {
-	left := Remaining{Step: e.step, ID: e.stepID, Action: e.action, Node: e.intent.Node, Handle: e.handle(), Why: why}
+	left := Remaining{Step: e.step, ID: e.stepID, Action: e.action, Node: e.intent.Node, Handle: e.handle(), Why: why, call: e.intent.Call}
 	if ends, ok := e.ends(); ok {
 		left.Ends = r.world.Clock.ToWall(ends)
 	}
