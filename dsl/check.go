@@ -363,6 +363,9 @@ func (c *Checker) ref(ref *Ref, step *Step, report report) {
 		report(ref.StepSpan, "", "the reference points to step %d, which has not run when step %d does", ref.Step, step.Number)
 		return
 	}
+	if ref.Step >= len(c.earlier) { // the steps stand in an order that is a finding already
+		return
+	}
 	target := c.earlier[ref.Step]
 	if _, ok := target.output(ref.Name); target.known && !ok {
 		report(ref.NameSpan, nearest(ref.Name, names(target.outputs, func(o Output) string { return o.Name })),

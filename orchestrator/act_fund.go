@@ -366,6 +366,9 @@ func createByProgram(ctx context.Context, f *funding, i, num int) error {
 	if err := f.unknownIfWritten(i, num); err != nil {
 		return err
 	}
+	if _, err := f.world.Files.ReadFile(f.from[i]); err != nil { // which the program would find out, attempt after attempt
+		return fmt.Errorf("read the funding key: %w", err)
+	}
 	pauses := []time.Duration{time.Minute, 2 * time.Minute, 4 * time.Minute, 8 * time.Minute, 0}
 	if !f.patient() {
 		pauses = pauses[len(pauses)-1:]

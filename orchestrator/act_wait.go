@@ -34,6 +34,9 @@ func waitAction() Action {
 			},
 		},
 		check: func(c *checking) {
+			if c.language && !c.given("min") && !c.given("sec") && !c.given("slot") {
+				c.warn("", "write wait(5m), or wait(slot: 120)", "it waits for nothing")
+			}
 			for _, name := range []string{"min", "sec", "slot"} {
 				if n, ok := c.number(name); ok && n.Sign() < 0 {
 					c.report(name, "", "%s cannot be negative", name)

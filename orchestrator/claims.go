@@ -22,7 +22,8 @@ type claims struct {
 	mu       sync.Mutex
 	active   []*watched
 	unproved []dsl.Finding
-	held     int // claims that passed
+	held     int      // claims that passed
+	missing  []string // why claims that hold prove nothing: something that should be in force is not
 }
 
 // passed returns how many claims passed.
@@ -50,9 +51,15 @@ func (e *claimError) Error() string { return e.found.Error() }
 func (e *claimError) Finding() dsl.Finding { return e.found }
 
 // unprovenError says that the run came to its end, and that for some claims the evidence is missing.
-type unprovenError struct{ found dsl.Findings }
+type unprovenError struct {
+	found   dsl.Findings
+	missing []string
+}
 
 func (e *unprovenError) Error() string {
+	if len(e.found) == 0 {
+		return "inconclusive, although the claims hold: " + strings.Join(e.missing, "; ")
+	}
 	return fmt.Sprintf("the evidence is missing for %d claims, first: %v", len(e.found), e.found[0])
 }
 
@@ -63,10 +70,10 @@ func (e *unprovenError) Findings() dsl.Findings { return e.found }
 func (c *claims) unproven() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.unproved) == 0 {
+	if len(c.unproved) == 0 && (len(c.missing) == 0 || c.held == 0) {
 		return nil
 	}
-	return &unprovenError{dsl.Findings(slices.Clone(c.unproved)).Sort()}
+	return &unprovenError{dsl.Findings(slices.Clone(c.unproved)).Sort(), c.missing}
 }
 
 // look judges the watches that hold now: there is something new.
@@ -244,7 +251,7 @@ type watched struct {
 	item  planItem
 	since time.Time // network time from which on it holds
 
-	mu     sync.Mutex
+	turn   *clock.Turn   // to judge: that may wait for nodes
 	last   dsl.Judgement // the latest
 	judged bool
 	failed error
@@ -262,7 +269,7 @@ func (w *watches) add(ctx context.Context, item planItem, at level) error {
 	if r.resumed && r.recordedVerdict(item) || r.skips(item, at) {
 		return nil
 	}
-	one := &watched{of: w, item: item, since: r.recorded.deadlines[item.number]}
+	one := &watched{of: w, item: item, turn: r.world.Clock.Turn(), since: r.recorded.deadlines[item.number]}
 	if after := item.claim.After; after != nil && one.since.IsZero() {
 		length, ok := after.In(r.config.SlotDuration)
 		if !ok {
@@ -314,8 +321,10 @@ func (r *run) nextSlot() time.Time {
 // judge judges the watch now, if it holds already.
 func (w *watched) judge(ctx context.Context) {
 	r := w.of.run
-	r.world.Clock.Idle(w.mu.Lock) // who holds it may wait for nodes
-	defer w.mu.Unlock()
+	if w.turn.Take(ctx) != nil {
+		return
+	}
+	defer w.turn.Release()
 	if w.failed != nil || ctx.Err() != nil || r.world.Clock.Now().Before(w.since) {
 		return
 	}
@@ -350,7 +359,10 @@ func (w *watches) end(ctx context.Context, err error) error {
 		if err == nil {
 			one.judge(ctx)
 		}
-		r.world.Clock.Idle(one.mu.Lock)
+		if turn := one.turn.Take(context.WithoutCancel(ctx)); turn != nil { // which does not end
+			err = errors.Join(err, turn)
+			continue
+		}
 		switch {
 		case one.failed != nil && (err == nil || errors.Is(err, one.failed)):
 			err = one.failed
@@ -363,7 +375,7 @@ func (w *watches) end(ctx context.Context, err error) error {
 		default:
 			err = r.conclude(one.item, one.last)
 		}
-		one.mu.Unlock()
+		one.turn.Release()
 	}
 	return err
 }

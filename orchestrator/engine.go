@@ -232,6 +232,10 @@ func (e *stepError) Unwrap() error { return e.err }
 
 // Finding returns the failure with its place in the script.
 func (e *stepError) Finding() dsl.Finding {
+	var interrupted *Interrupted
+	if errors.As(e.err, &interrupted) {
+		return e.step.finding(fmt.Sprintf("%s was cut short: %v", e.step.Action, e.err))
+	}
 	return e.step.finding(fmt.Sprintf("%s failed: %v", e.step.Action, e.err))
 }
 

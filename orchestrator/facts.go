@@ -87,19 +87,20 @@ func between(low, high *big.Rat, missing string) dsl.Measured {
 }
 
 func (f facts) nodesMetric(name string) dsl.Measured {
-	known, reached, asked := f.nodes.reach()
+	known := len(f.nodes.answered())
+	asked, reached := f.nodes.reach()
 	switch {
 	case known == 0:
 		return dsl.Measured{Missing: "no node has been asked in this run yet"}
 	case name == metricKnown:
 		return exactly(big.NewRat(int64(known), 1))
-	case !asked:
+	case asked == 0:
 		return dsl.Measured{Missing: "the nodes have not been asked"}
 	case name == metricReached:
 		return exactly(big.NewRat(int64(reached), 1))
 	}
-	m := exactly(big.NewRat(int64(reached), int64(known)))
-	m.Window = fmt.Sprintf("%d of %d nodes", reached, known)
+	m := exactly(big.NewRat(int64(reached), int64(asked)))
+	m.Window = fmt.Sprintf("%d of %d nodes", reached, asked)
 	return m
 }
 
@@ -174,13 +175,12 @@ func (ns *nodes) probe(ctx context.Context, r *run) {
 	}
 	ns.mu.Lock()
 	defer ns.mu.Unlock()
-	ns.probed, ns.reached = true, reached
+	ns.probed, ns.reached = len(addresses), reached
 }
 
-// reach returns how many nodes have answered in this run, how many of them did at the last probe, and whether there was one.
-func (ns *nodes) reach() (known, reached int, asked bool) {
-	known = len(ns.answered())
+// reach returns how many nodes were asked at the last probe, 0 for none, and how many of them answered.
+func (ns *nodes) reach() (asked, reached int) {
 	ns.mu.Lock()
 	defer ns.mu.Unlock()
-	return known, ns.reached, ns.probed
+	return ns.probed, ns.reached
 }

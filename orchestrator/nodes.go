@@ -23,8 +23,8 @@ type nodes struct {
 	list    sync.Once // reads the online list where nothing else has, for the nodes' IP addresses
 	mu      sync.Mutex
 	known   map[string]*node
-	probed  bool // the nodes were asked whether they answer,
-	reached int  // and so many did
+	probed  int // so many nodes were asked at once whether they answer,
+	reached int // and so many did
 }
 
 // node is one node of the network.

@@ -96,6 +96,9 @@ func (p *Plan) Seed() (uint64, bool) {
 	return *p.script.Seed, true
 }
 
+// Empty reports whether the script has no step.
+func (p *Plan) Empty() bool { return p.steps == 0 }
+
 // Secrets returns the texts that the script took from the environment. They must not be shown or recorded.
 func (p *Plan) Secrets() []string { return p.script.Secrets }
 
@@ -126,7 +129,27 @@ func Compile(script *dsl.Script, options CompileOptions) (*Plan, dsl.Findings) {
 	if found.Errors() {
 		return nil, found
 	}
-	return plan, found
+	return plan, append(found, plan.beyond(options)...).Sort()
+}
+
+// beyond warns of the limits that the run will go beyond, as far as the script alone shows it.
+func (p *Plan) beyond(options CompileOptions) dsl.Findings {
+	if len(p.script.Limits) == 0 {
+		return nil
+	}
+	var found dsl.Findings
+	forecast, err := p.Forecast(options.Config, options.Nodes)
+	if err != nil {
+		return dsl.Findings{{Source: p.Source, Span: p.script.Limits[0].Span, Step: -1, Severity: dsl.Warning, Message: err.Error()}}
+	}
+	for i, limit := range forecast.Limits {
+		if limit.Broken {
+			found = append(found, dsl.Finding{
+				Source: p.Source, Span: p.script.Limits[i].Span, Step: -1, Severity: dsl.Warning, Message: limit.String(),
+			})
+		}
+	}
+	return found
 }
 
 // digest identifies a script: its text, and the parameters that the caller set.

@@ -209,6 +209,8 @@ func (r *run) replay() error {
 }
 
 // warnOfUndone says of which finished steps nothing is in force any more, because the interrupted run cleaned up or somebody stopped it.
+//
+// A claim that holds after that proves nothing: the run is inconclusive then.
 func (r *run) warnOfUndone() {
 	said := map[int]bool{}
 	cleanUp := []string{howStopped, howConnected, howUnlimited}
@@ -216,7 +218,9 @@ func (r *run) warnOfUndone() {
 		if r.recorded.done[e.step] && !said[e.step] {
 			said[e.step] = true
 			r.log.Warn("what this step left behind was undone after the run was cut short; it is not done again",
-				zap.Int("step", e.step), zap.String("action", e.action))
+				zap.Int("step", e.step), zap.String("id", e.stepID), zap.String("action", e.action))
+			r.claims.missing = append(r.claims.missing, fmt.Sprintf("what %s (%s) left behind was undone when the run was cut short, and not done again",
+				stepTitle(e.step, e.stepID), e.action))
 		}
 	}
 }
@@ -243,6 +247,12 @@ func (r *run) restore(ctx context.Context, step *planStep) error {
 func Stop(ctx context.Context, recorded *Recorded, config Config, world World, writer *record.Writer, options Options) Result {
 	r := newRun(config, world, writer, options)
 	r.ledger, r.meeting = recorded.ledger, &sync.Once{}
+	for _, e := range r.ledger.matching(func(e entry) bool {
+		return e.intent.Kind == kindStopDaemon && e.settled != nil && e.settled.Result == resultDone
+	}) {
+		r.log.Warn("the run told this daemon to end; its supervisor starts it again, stop does not, and runs no last block of the script",
+			zap.String("node", e.intent.Node), zap.Int("step", e.step), zap.String("id", e.stepID))
+	}
 	var result Result
 	result.Undone, result.Remains = r.undo(ctx)
 	if len(result.Remains) > 0 {

@@ -118,7 +118,14 @@ func (p program) run(ctx context.Context) (code int) {
 			p.help(p.stdout)
 			return orchestrator.CodeOK
 		}
-		args = []string{args[1], "-help"}
+		if _, isCommand := findCommand(args[1]); isCommand {
+			args = []string{args[1], "-help"}
+		} else { // the name of something in the language
+			args = append([]string{"explain"}, args[1:]...)
+		}
+	}
+	if args[0] == "-version" || args[0] == "--version" {
+		args = []string{"version"}
 	}
 	c, named := findCommand(args[0])
 	if named {
@@ -150,14 +157,21 @@ func (p program) run(ctx context.Context) (code int) {
 
 func (p program) help(w io.Writer) {
 	_, _ = fmt.Fprint(w, "orchestrator runs experiment scripts against a Mina test network.\n\n"+
-		"  orchestrator config.json < a.script | tee run.out\n\nCommands (orchestrator help COMMAND lists the flags of one):\n")
+		"  orchestrator config.json < a.script | tee -i run.out\n\nCommands (orchestrator help COMMAND lists the flags of one):\n")
 	for _, c := range commands() {
 		_, _ = fmt.Fprintf(w, "  %-10s %s\n             %s\n", c.name, c.summary, c.line())
 	}
 	_, _ = fmt.Fprint(w, `
-Exit codes: 0 everything ran and held; 1 usage or configuration; 2 the script is wrong, nothing was sent; 3 a step failed;
-4 an expect, watch or limit failed; 6 inconclusive: the evidence is missing; 5 clean-up incomplete, something may still be running; 130 and 143 interrupted and terminated, and cleaned up;
-128+n a second signal; 70 an error inside the program.
+Exit codes
+  0    everything ran, every expect and watch held
+  1    usage or configuration
+  2    the script is wrong, nothing was sent
+  3    a step failed
+  4    an expect, watch or limit failed
+  5    clean-up incomplete, something may still be running
+  6    inconclusive: evidence for an expect or watch is missing
+  70   an error inside the program
+  129, 130, 143  connection lost, interrupted, terminated, and cleaned up;  128+n  a second signal
 `)
 }
 

@@ -51,7 +51,7 @@ func (f *rehearseFlags) define(set *flag.FlagSet) {
 	set.StringVar(&f.faults, "faults", "", "how the network misbehaves: `KIND[:NODE[/OPERATION]][=VALUE][@SLOT][#COUNT]`, separated by \";\" (docs/simnet.md)")
 	set.Func("set", "a parameter of the script, as `NAME=VALUE`; may be repeated", f.set.add)
 	set.StringVar(&f.seed, "seed", "", "a `number` that gives all chance, the network's and the run's (default: the script's, or else drawn and shown)")
-	set.StringVar(&f.format, "format", "text", "how to show findings about the script: text or json")
+	set.StringVar(&f.format, "format", "text", "how to show findings about the script: text, json or github")
 	set.Func("timeout", "end the rehearsal after this `time` on the wall (90s, 30m), exit 3", duration(&f.timeout))
 	set.BoolVar(&f.verbose, "v", false, "log what happens, and show the script's comments; without it warnings and errors only")
 	set.BoolVar(&f.noProgress, "no-progress", false, "no progress line on a terminal")
@@ -77,7 +77,7 @@ func (f *rehearseFlags) check() error {
 	if err := s.options(clock.NewVirtual(rehearsedGenesis()).Clock(), nil, zap.NewNop()).Check(); err != nil {
 		wrong = append(wrong, err)
 	}
-	wrong = append(wrong, validFormat(f.format, dsl.AsText, dsl.AsJSON))
+	wrong = append(wrong, validFormat(f.format, dsl.AsText, dsl.AsJSON, dsl.AsGitHub))
 	if err := errors.Join(wrong...); err != nil {
 		return &usageError{err}
 	}

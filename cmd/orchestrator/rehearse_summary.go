@@ -86,6 +86,9 @@ func (s rehearsed) write(out io.Writer) {
 	row("steps", "%d of %d begun", s.steps, s.of)
 	row("load", "%s accepted by the nodes", counted(r.schedules, "schedule"))
 	row("transactions", "%d sent, %d of them in blocks; %d not taken by a node's pool", r.sent, r.included, r.rejected)
+	if r.rejected*10 > r.sent {
+		row("", "a pool takes no nonce twice: load with the same fee payers began before a block had what they sent earlier (wait a slot)")
+	}
 	for _, reason := range slices.Sorted(maps.Keys(r.failures)) {
 		row("", "%d in blocks failed: %s", r.failures[reason], reason)
 	}

@@ -100,6 +100,7 @@ func TestRehearsalRepeatsItself(t *testing.T) {
 pay = load-keys(dir: "./pay")
 zk = load-keys(dir: "./zk")
 nodes = discovery(no-block-producers: true)
+watch nodes.reached-share >= 0%
 parallel {
   payments(tps: 0.2 tps, duration: 30m, fee-payers: pay, nodes: nodes, fee: 0.1..0.2 mina, amount: 1 mina, receiver: env("RECEIVER"), experiment-name: "p")
   zkapp-txs(tps: 0.2 tps, duration: 30m, fee-payers: zk, nodes: nodes, gap: 3m, fee: 1..2 mina, deployment-fee: 1 mina, experiment-name: "z")

@@ -42,6 +42,7 @@ type runFlags struct {
 	noProgress bool
 	seed       string
 	set        settings
+	ignored    string // an argument that means nothing; "" for none
 }
 
 func (f *runFlags) define(set *flag.FlagSet) {
@@ -82,6 +83,7 @@ func runCommand(ctx context.Context, p program, args []string) (int, error) {
 	if len(positional) > 1 { // the tool that people have today ignores them
 		_, _ = fmt.Fprintf(p.stderr, "orchestrator: what stands behind the configuration is ignored: %q (a script comes on standard input: < a.script)\n",
 			positional[1:])
+		f.ignored = positional[1]
 	}
 	return p.start(ctx, f, positional[0], "")
 }
@@ -113,13 +115,19 @@ func (p program) start(ctx context.Context, f runFlags, configPath, recordedPath
 		return orchestrator.CodeUsage, err
 	}
 	config, err := orchestrator.ReadConfig(configPath, p.getenv)
+	if err != nil && recordedPath != "" {
+		err = p.swapped([]string{recordedPath, configPath}, err)
+	}
 	if err != nil {
-		return orchestrator.CodeUsage, err //nolint:wrapcheck // says it all
+		return orchestrator.CodeUsage, err
 	}
 	var plan *orchestrator.Plan
 	if !f.stream {
 		if plan, code, err = p.compile(orchestrator.CompileOptions{Config: &config}, p.reading(f.set, p.getenv), dsl.Format(f.format)); plan == nil {
 			return code, err
+		}
+		if f.ignored != "" && plan.Empty() { // a slip, and not what the existing tool's callers do
+			return orchestrator.CodeUsage, usagef("there is no script on standard input: orchestrator %s < %s", word(configPath), word(f.ignored))
 		}
 		if stated, ok := plan.Seed(); ok && f.seed == "" {
 			seed = stated
@@ -191,6 +199,14 @@ func (p program) start(ctx context.Context, f runFlags, configPath, recordedPath
 	s.progress.Close()
 	p.report(result, path, configPath, dsl.Format(f.format), s.world.Mask)
 	return result.Code, nil
+}
+
+// swapped adds to an error about the configuration that it and the record may stand in each other's places.
+func (p program) swapped(positional []string, err error) error {
+	if _, other := orchestrator.ReadConfig(positional[0], p.getenv); other == nil {
+		return usagef("%s is a configuration: the record comes first, then the configuration", positional[0])
+	}
+	return err
 }
 
 func parseSeed(text string) (uint64, error) {
@@ -472,7 +488,7 @@ func stopCommand(ctx context.Context, p program, args []string) (code int, err e
 	recordPath, configPath := positional[0], positional[1]
 	config, err := orchestrator.ReadConfig(configPath, p.getenv)
 	if err != nil {
-		return orchestrator.CodeUsage, err //nolint:wrapcheck // says it all
+		return orchestrator.CodeUsage, p.swapped(positional, err)
 	}
 	f.noProgress = true
 	s, err := p.open(ctx, config, f, configPath) // the lock first: what is read then is what the run left
