@@ -104,9 +104,6 @@ func between(low, high, window, missing string) Measured {
 	return m
 }
 
-//go:fix inline
-func at(slot int64) *int64 { return new(slot) }
-
 func facts() somewhere {
 	return somewhere{
 		outputs: map[string]Held{

@@ -607,6 +607,7 @@ func TestExitCodes(t *testing.T) {
 
 // signalled ends a trial by a signal when it waits.
 func signalled(t *testing.T, signal syscall.Signal) func(*network, *trial) {
+	t.Helper()
 	return func(_ *network, x *trial) {
 		ctx, interrupt := interruption(t, signal)
 		x.ctx, x.waiting = ctx, func(time.Time) { interrupt() }

@@ -2,6 +2,7 @@ package orchestrator_test
 
 import (
 	"testing"
+	"time"
 
 	"provingground/orchestrator"
 	"provingground/orchestrator/simnet"
@@ -58,4 +59,44 @@ finally { log("the end") preflight(nodes: late) preflight(nodes: nodes) }`).must
 	mustSay(t, e.Err.Error(), "expect failed: count(nodes) >= 4", "actual 3")
 	mustSay(t, e.log, "something failed", "the end", "step skipped")
 	n.mustRun(t, 0)
+}
+
+// TestResumeOfAClaimThatProvesNothing: the clean-up undid what a finished step had left, so the claims of the resumed run prove nothing.
+func TestResumeOfAClaimThatProvesNothing(t *testing.T) {
+	n, _ := newLoadNetwork(t, 6, nil)
+	const text = `
+experiment "x"
+keys = load-keys(dir: "keys")
+nodes = discovery(no-block-producers: true)
+pay = payments(tps: 0.1 tps, duration: 1h, fee: 0.1 mina, amount: 1 nanomina, receiver: "` + receiver + `", fee-payers: keys, nodes: nodes)
+late = load-keys(dir: "nowhere")
+expect count(nodes) >= 1`
+	failed := n.try(text, trial{}).mustEnd(t, orchestrator.CodeStep)
+	recorded, err := orchestrator.ReadRecord(failed.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeKey(t, "nowhere/key", newKeys(t, 1)[0], "")
+	e := n.try(text, trial{resume: recorded}).mustEnd(t, orchestrator.CodeInconclusive)
+	mustSay(t, e.Err.Error(), "what pay (payments) left behind was undone when the run was cut short")
+	n.mustRun(t, 0)
+}
+
+// TestNoFundingKey: a funding key that is not there is found before the executable is started, and once is enough.
+func TestNoFundingKey(t *testing.T) {
+	n := newNetwork(t, nil)
+	began := n.clock.Now()
+	e := n.run(`fund-keys(amount: 20 mina, fee: 1 mina, prefix: "./made/key", num: 2, privkeys: ["private-keys/missing"])`).mustEnd(t, orchestrator.CodeStep)
+	mustSay(t, e.Err.Error(), "read the funding key", "private-keys/missing")
+	if took := n.clock.Now().Sub(began); took > 10*time.Minute {
+		t.Errorf("it took %s of network time", took)
+	}
+}
+
+// TestStopNamesStoppedDaemons: stop starts no daemon again, and says which the run told to end.
+func TestStopNamesStoppedDaemons(t *testing.T) {
+	n := newNetwork(t, nil)
+	e := n.run("nodes = discovery(limit: 1)\nstop-daemon(nodes: nodes)").mustEnd(t, orchestrator.CodeOK)
+	_, log := n.stop(e.path, trial{})
+	mustSay(t, log, "the run told this daemon to end")
 }
