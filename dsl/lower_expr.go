@@ -29,6 +29,7 @@ type term struct {
 	fields []termField
 
 	secret bool // it comes from env()
+	envy   bool // it stands in place of an env() that is not set
 	hidden bool // it comes from env(), and its value is not known
 	varies bool // it depends on the round of a repeat
 
@@ -492,7 +493,9 @@ func (l *lowering) otherwise(e *Expr) term {
 			l.eval(e.Y)
 			return value
 		}
-		return l.eval(e.Y)
+		value = l.eval(e.Y)
+		value.envy = true // what the caller sets in its place is as secret as what the environment would hold
+		return value
 	}
 	x, y := l.eval(e.X), l.eval(e.Y)
 	switch {

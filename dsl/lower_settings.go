@@ -27,6 +27,9 @@ func (l *lowering) settings() {
 		_, twice := l.values[s.Name]
 		l.source = settingSource(s)
 		whole := Span{0, len(s.Value)}
+		if !slices.Contains(params, s.Name) { // the value may be a secret: what is wrong is the name
+			l.source, whole = NewSource("-set", []byte(s.Name)), Span{0, len(s.Name)}
+		}
 		switch {
 		case twice:
 			l.report(whole, "keep one of them", "%s is set twice", s.Name)
@@ -63,10 +66,10 @@ func (l *lowering) setting(own term) term {
 	e, found := ParseValue(l.source)
 	if own.class == classText { // what is no string of the language is the text itself
 		if len(found) > 0 || e == nil || e.Op != OpString && (e.Op != OpCall || e.Text != "env") {
-			if own.secret {
+			if own.secret || own.envy {
 				l.secret(string(l.source.Text))
 			}
-			return term{class: classText, text: string(l.source.Text), secret: own.secret}
+			return term{class: classText, text: string(l.source.Text), secret: own.secret || own.envy}
 		}
 	} else if len(found) > 0 {
 		for _, f := range found {
@@ -81,7 +84,7 @@ func (l *lowering) setting(own term) term {
 	case value.live:
 		return l.wrong(whole, "", "a param is a constant, and this is known only while the script runs")
 	case own.class == classNone || value.class == own.class && value.unit == own.unit:
-		if own.secret && value.class == classText && !value.hidden {
+		if (own.secret || own.envy) && value.class == classText && !value.hidden {
 			l.secret(value.text)
 			value.secret = true
 		}

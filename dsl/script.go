@@ -111,6 +111,30 @@ func (s *Script) Steps() []*Step {
 	return steps
 }
 
+// Claims returns the script's claims, those of its last blocks included, in order.
+func (s *Script) Claims() []*Judged {
+	var claims []*Judged
+	for _, items := range [][]Item{s.Items, s.OnFailure, s.Finally} {
+		claims = appendClaims(claims, items)
+	}
+	return claims
+}
+
+func appendClaims(claims []*Judged, items []Item) []*Judged {
+	for _, item := range items {
+		switch {
+		case item.Claim != nil:
+			claims = append(claims, item.Claim)
+		case item.Deadline != nil:
+			claims = appendClaims(claims, item.Deadline.Items)
+		}
+		for _, branch := range item.Parallel {
+			claims = appendClaims(claims, branch)
+		}
+	}
+	return claims
+}
+
 func appendSteps(steps []*Step, items []Item) []*Step {
 	for _, item := range items {
 		switch {

@@ -77,6 +77,8 @@ func (w *jsonWriter) items(items []Item) {
 		switch {
 		case item.Step != nil:
 			w.step(item.Step)
+		case len(item.Parallel) == 1 && !bytes.HasPrefix(w.script.Source.Text[item.Start:], []byte("parallel")): // a round of a repeat with a watch, which is refused
+			w.items(item.Parallel[0])
 		case item.Parallel != nil:
 			w.refuse(Span{item.Start, item.Start + len("parallel")}, -1, "write its statements one after the other", "parallel has no spelling in the JSON stream")
 			for _, branch := range item.Parallel {

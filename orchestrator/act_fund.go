@@ -213,7 +213,9 @@ func (t *task) readFunding(position int) (*funding, error) {
 // newDirectory returns an error when the directory for key files exists, unless an interrupted run, or an earlier attempt, was at work in it already.
 func (r *run) newDirectory(prefix string, again bool) error {
 	dir := path.Dir(prefix)
-	ours := func(e entry) bool { return e.intent.Files != "" && path.Dir(e.intent.Files) == dir }
+	ours := func(e entry) bool {
+		return e.intent.Files != "" && path.Dir(e.intent.Files) == path.Dir(r.world.Mask(prefix))
+	}
 	if again && len(r.ledger.matching(ours)) > 0 {
 		return nil
 	}

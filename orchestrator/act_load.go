@@ -319,7 +319,7 @@ func forecastZkapps(f *forecasting) forecast {
 	each := new(big.Rat).Quo(l.rate, big.NewRat(int64(l.nodes), 1))
 	n, err := z.numbers(each, minutes)
 	if err != nil {
-		return forecast{load: l, note: err.Error()}
+		return forecast{load: l, broken: true, note: err.Error()}
 	}
 	deployed := uint64(n.deploy * l.nodes)
 	fees, err1 := f.nanomina("maxFee").Mul(l.transactions)

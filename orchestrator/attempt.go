@@ -19,6 +19,9 @@ func (r *run) runSteps(ctx context.Context, steps []*planStep, at level) error {
 			return context.Cause(ctx)
 		}
 		r.began.Add(1)
+		if _, done := r.closed.Load(step.Number); done {
+			continue
+		}
 		if r.resumed && r.recorded.done[step.Number] {
 			if err := r.restore(ctx, step); err != nil {
 				r.failed.Store(true)
@@ -41,8 +44,8 @@ func (r *run) runSteps(ctx context.Context, steps []*planStep, at level) error {
 			r.failed.Store(true)
 			return &stepError{step, err}
 		}
-		t.args = a
-		if err := r.limits.allow(t, at); err != nil {
+		t.args, t.at = a, at
+		if err := r.limits.allow(ctx, t, at); err != nil {
 			return err
 		}
 		r.progress.Step(step.Number, r.of, step.Action)
@@ -65,9 +68,13 @@ func (r *run) runSteps(ctx context.Context, steps []*planStep, at level) error {
 	}
 	for _, t := range tasks {
 		r.outputs.finish(t.step.Number)
+		r.limits.over(t.step.Number)
 		if err := t.note(lineDone, struct{}{}); err != nil {
 			r.failed.Store(true)
 			return &stepError{t.step, err}
+		}
+		if at.closing {
+			r.closed.Store(t.step.Number, true)
 		}
 		t.log.Info("step is done")
 	}
@@ -165,6 +172,9 @@ func (r *run) attempts(ctx context.Context, tasks []*task) error {
 		}
 		t.log.Warn("the step failed, trying again", zap.Int("attempt", t.attempt), zap.Int("of", retry.Attempts), zap.Duration("in", every), zap.Error(err))
 		if err := t.pause(ctx, every); err != nil {
+			return err
+		}
+		if err := r.limits.allow(ctx, t, t.at); err != nil { // others may have begun meanwhile
 			return err
 		}
 	}

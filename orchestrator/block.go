@@ -16,6 +16,8 @@ import (
 type level struct {
 	top    bool // the script itself, up to its last blocks
 	ending bool // the end of a run that failed: what a statement refers to may never have come to be
+
+	closing bool // the last block after a good end
 }
 
 // block carries out the statements of a block.
@@ -145,6 +147,16 @@ func (e *deadlineError) Finding() dsl.Finding {
 
 // deadline carries out the statements of a block that has a deadline.
 func (r *run) deadline(ctx context.Context, item planItem, at level) error {
+	if r.resumed && r.recorded.passed[item.number] { // what it gave out is restored, and its time may be over
+		return r.block(ctx, item.deadline.items, at)
+	}
+	if err := r.timed(ctx, item, at); err != nil {
+		return err
+	}
+	return r.runLine(linePassed, itemTime{item.number, r.world.Clock.Now()})
+}
+
+func (r *run) timed(ctx context.Context, item planItem, at level) error {
 	return r.within(ctx, item.deadline.within, r.recorded.deadlines[item.number], func(until time.Time) error {
 		return r.runLine(lineWithin, itemTime{item.number, until})
 	}, func(ctx context.Context) error { return r.block(ctx, item.deadline.items, at) })

@@ -20,6 +20,7 @@ import (
 	"go.uber.org/zap"
 
 	"provingground/dsl"
+	"provingground/internal/redact"
 	"provingground/orchestrator/record"
 )
 
@@ -96,6 +97,7 @@ type run struct {
 	resumed  bool
 	recorded *Recorded    // empty for a new run
 	meeting  *sync.Once   // of the nodes, by a run that has not spoken to those that an earlier run spoke to; else nil
+	closed   sync.Map     // numbers of the steps that the last block has done after a good end
 	began    atomic.Int64 // steps begun
 	failed   atomic.Bool  // a step failed by itself
 }
@@ -259,8 +261,9 @@ type Result struct {
 // header is the value of the first line of a record.
 type header struct {
 	Version string    `json:"version"`
-	Script  string    `json:"script"` // name
-	Digest  string    `json:"digest"` // SHA-256 of the script's text; "" for a stream
+	Script  string    `json:"script"`            // name
+	Secrets string    `json:"secrets,omitempty"` // what the script took from the environment, as a hash that takes time to try out
+	Digest  string    `json:"digest"`            // SHA-256 of the script's text; "" for a stream
 	Network string    `json:"network"`
 	Genesis time.Time `json:"genesis,omitzero"`
 	Seed    uint64    `json:"seed"`
@@ -280,7 +283,7 @@ func (r *Run) Do(ctx context.Context) Result {
 	finished := false
 	if err == nil && r.run.claims.unproven() == nil {
 		finished = true
-		err = guard(func() error { return r.run.block(ctx, r.plan.finally, level{}) })
+		err = guard(func() error { return r.run.block(ctx, r.plan.finally, level{closing: true}) })
 		if err == nil && r.run.claims.unproven() == nil {
 			if err = r.run.end(end{Code: CodeOK}); err == nil {
 				return Result{Code: CodeOK, Held: r.run.claims.passed()}
@@ -343,6 +346,11 @@ func (r *run) write(lines ...record.Line) error {
 	if len(lines) == 0 {
 		return nil
 	}
+	for i, l := range lines { // nothing that has the shape of a key belongs there, whoever made it
+		if !l.Output() {
+			lines[i].Value = json.RawMessage(redact.Text(string(l.Value)))
+		}
+	}
 	if err := r.record.Write(lines...); err != nil {
 		return fmt.Errorf("%w: %w", errRecord, err)
 	}
@@ -359,7 +367,7 @@ func (r *Run) start() error {
 		Seed: r.run.seed, Steps: r.run.of,
 	}
 	if r.plan.Source != nil {
-		h.Script = r.plan.Source.Name
+		h.Script, h.Secrets = r.plan.Source.Name, r.plan.environment()
 	}
 	return r.run.runLine(lineRun, h)
 }
@@ -407,6 +415,8 @@ func (r *Run) finish(ctx context.Context, err error, finished bool) Result {
 	if !finished {
 		result.Err = errors.Join(result.Err, run.last(ctx, r.plan.onFailure))
 	}
+	var interrupted *Interrupted
+	goOn := errors.As(err, &interrupted) // the last block, which a signal must not cut off: what it has done already is skipped
 	undo := func() {
 		var undone []string
 		failed := run.cleaning(ctx, func(ctx context.Context) error { undone, result.Remains = run.undo(ctx); return nil })
@@ -416,7 +426,7 @@ func (r *Run) finish(ctx context.Context, err error, finished bool) Result {
 		}
 	}
 	undo()
-	if !finished {
+	if !finished || goOn {
 		calls := run.ledger.calls()
 		result.Err = errors.Join(result.Err, run.last(ctx, r.plan.finally))
 		if run.ledger.calls() > calls { // which may have left something behind in its turn
@@ -438,9 +448,8 @@ func (r *Run) finish(ctx context.Context, err error, finished bool) Result {
 
 // cleaning does a part of the clean-up. The run's context may have ended, and that is no reason not to clean up; each part has its own deadline.
 func (r *run) cleaning(ctx context.Context, do func(ctx context.Context) error) error {
-	cleanup, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), r.options.CleanupTimeout,
-		fmt.Errorf("the clean-up did not finish within %s", r.options.CleanupTimeout))
-	defer cancel()
+	cleanup, end := r.bounded(context.WithoutCancel(ctx), r.options.CleanupTimeout, errors.New("the clean-up did not finish within its time"))
+	defer end()
 	return guard(func() error { return do(cleanup) })
 }
 

@@ -111,9 +111,9 @@ func (r *run) alive() (low, high *big.Rat) {
 	low, high = new(big.Rat), new(big.Rat)
 	now := r.world.Clock.Now()
 	for _, e := range r.ledger.remainingOf(func(e entry) bool { return e.intent.Kind.load() }) {
-		rate, ok := dsl.Decimal(e.intent.TPS)
+		rate := exactRate(e.intent.TPS)
 		ends, bounded := e.ends()
-		if !ok || bounded && !now.Before(ends) {
+		if bounded && !now.Before(ends) {
 			continue
 		}
 		high.Add(high, rate)
@@ -150,10 +150,8 @@ func (f facts) placedShare() dsl.Measured {
 }
 
 func addTo(decimal string, sums ...*big.Rat) {
-	if number, ok := dsl.Decimal(decimal); ok {
-		for _, sum := range sums {
-			sum.Add(sum, number)
-		}
+	for _, sum := range sums {
+		sum.Add(sum, exactRate(decimal))
 	}
 }
 
@@ -176,6 +174,14 @@ func (ns *nodes) probe(ctx context.Context, r *run) {
 	ns.mu.Lock()
 	defer ns.mu.Unlock()
 	ns.probed, ns.reached = len(addresses), reached
+}
+
+// seek asks the nodes that this run has stopped whether another daemon answers there by now.
+func (ns *nodes) seek(ctx context.Context, r *run) {
+	_ = each(ctx, r, ns.down(), func(ctx context.Context, _ int, address string) error { // who does not answer is down still
+		_, err := ns.at(address).authenticate(ctx)
+		return err
+	})
 }
 
 // reach returns how many nodes were asked at the last probe, 0 for none, and how many of them answered.

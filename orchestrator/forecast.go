@@ -158,6 +158,15 @@ func (w *forecaster) items(items []planItem, at time.Duration, block string) (ti
 	return at, nil
 }
 
+// later adds times; beyond a century and a half all are the same.
+func later(at, span time.Duration) time.Duration {
+	const end = 150 * 365 * 24 * time.Hour
+	if span > end-at {
+		return end
+	}
+	return at + span
+}
+
 func (w *forecaster) claim(item planItem, at time.Duration) {
 	kind, text := "expect", item.claim.Text
 	if item.claim.Watch {
@@ -165,7 +174,7 @@ func (w *forecaster) claim(item planItem, at time.Duration) {
 	}
 	if within := item.claim.Within; within != nil {
 		length, _ := within.In(w.slot)
-		w.patience += length
+		w.patience = later(w.patience, length)
 		text += ", within " + w.stretch(*within)
 	}
 	if after := item.claim.After; after != nil {
@@ -198,7 +207,9 @@ func (w *forecaster) step(s *planStep, at time.Duration, block string) (time.Dur
 	parts := []string{one.String()}
 	if s.Retry != nil && s.Retry.Attempts > 1 {
 		every, _ := s.Retry.Every.In(w.slot)
-		w.patience += every * time.Duration(s.Retry.Attempts-1)
+		for range s.Retry.Attempts - 1 {
+			w.patience = later(w.patience, every)
+		}
 		parts = append(parts, fmt.Sprintf("up to %d attempts, every %s", s.Retry.Attempts, w.stretch(s.Retry.Every)))
 	}
 	if s.Within != nil {
@@ -221,7 +232,7 @@ func (w *forecaster) step(s *planStep, at time.Duration, block string) (time.Dur
 	if block == "on failure" { // which a run that goes as planned does not reach
 		return at, nil
 	}
-	at += one.takes
+	at = later(at, one.takes)
 	w.needs(s, c)
 	if one.load != nil {
 		w.alive = append(w.alive, interval{begin, begin + one.load.duration, one.load.rate, one.load.nodes})

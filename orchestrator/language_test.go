@@ -1,6 +1,8 @@
 package orchestrator_test
 
 import (
+	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -99,4 +101,82 @@ func TestStopNamesStoppedDaemons(t *testing.T) {
 	e := n.run("nodes = discovery(limit: 1)\nstop-daemon(nodes: nodes)").mustEnd(t, orchestrator.CodeOK)
 	_, log := n.stop(e.path, trial{})
 	mustSay(t, log, "the run told this daemon to end")
+}
+
+// TestMaskingLeavesTheRecordReadable: a secret that is a word of the record itself must not keep stop from finding the load.
+func TestMaskingLeavesTheRecordReadable(t *testing.T) {
+	n, _ := newLoadNetwork(t, 6, nil)
+	n.env["D"], n.env["E"] = "keys", "payments"
+	const text = `
+keys = load-keys(dir: env("D"))
+nodes = discovery(no-block-producers: true)
+pay = payments(tps: 0.1 tps, duration: 100h, fee: 0.1 mina, amount: 1 nanomina, receiver: "` + receiver + `", fee-payers: keys, nodes: nodes, experiment-name: env("E"))
+wait(100_000m)`
+	path := n.cutAt(t, text, exchange.pass, func(line string) bool { return strings.Contains(line, `"_until"`) })
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(content), `"experiment":"payments"`) {
+		t.Errorf("the experiment's name is a secret, and recorded:\n%s", content)
+	}
+	result, log := n.stop(path, trial{})
+	if result.Code != orchestrator.CodeOK || len(result.Undone) == 0 {
+		t.Errorf("stop ended with %d, undone %v\n%s", result.Code, result.Undone, log)
+	}
+	n.mustRun(t, 0)
+}
+
+// TestResumeBehindADeadline: the time of a block that was finished is over, and that is no failure.
+func TestResumeBehindADeadline(t *testing.T) {
+	n, _ := newLoadNetwork(t, 6, nil)
+	const text = `
+within 2m {
+  keys = load-keys(dir: "keys")
+  nodes = discovery()
+}
+wait(30m)
+expect count(nodes) == 6`
+	path := n.cutAt(t, text, exchange.pass, func(line string) bool { return strings.Contains(line, `"_until"`) })
+	if err := n.clock.Sleep(t.Context(), 5*time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	recorded, err := orchestrator.ReadRecord(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.try(text, trial{resume: recorded}).mustEnd(t, orchestrator.CodeOK)
+}
+
+// TestResumeInAnotherEnvironment is refused: the script would not be the same.
+func TestResumeInAnotherEnvironment(t *testing.T) {
+	n, _ := newLoadNetwork(t, 6, nil)
+	n.env["D"] = "keys"
+	const text = "keys = load-keys(dir: env(\"D\"))\nwait(100_000m)"
+	path := n.cutAt(t, text, exchange.pass, func(line string) bool { return strings.Contains(line, `"_until"`) })
+	recorded, err := orchestrator.ReadRecord(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := recorded.Fits(n.compile(text), n.config); err != nil {
+		t.Errorf("the same environment: %v", err)
+	}
+	n.env["D"] = "private-keys"
+	if err := recorded.Fits(n.compile(text), n.config); err == nil || !strings.Contains(err.Error(), "env()") {
+		t.Errorf("another environment: %v", err)
+	}
+}
+
+// TestRatesAreExact: thirds of a rate add up to it.
+func TestRatesAreExact(t *testing.T) {
+	n, _ := newLoadNetwork(t, 6, nil)
+	n.run(`
+experiment "x"
+limit rate <= 3 tps
+keys = load-keys(dir: "keys")
+nodes = discovery(limit: 3)
+a = payments(tps: 2 tps, duration: 1h, fee: 0.1 mina, amount: 1 nanomina, receiver: "` + receiver + `", fee-payers: keys, nodes: nodes)
+expect load.rate == 2 tps
+expect load.placed == 1
+stop(receipts: a)`).mustEnd(t, orchestrator.CodeOK)
 }

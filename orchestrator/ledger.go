@@ -27,6 +27,7 @@ const (
 	lineSilent  = "_silent"  // some of the nodes that a step asked did not answer
 	linePrice   = "_price"   // what a step takes of the script's limits
 	lineWithin  = "_within"  // the deadline of a step or of a block, or when a watch begins to hold, in network time
+	linePassed  = "_passed"  // a block with a deadline is finished
 	lineRetry   = "_retry"   // an attempt of a step failed, another one follows
 	lineVerdict = "_verdict" // how an expect or a watch was judged
 	lineMet     = "_met"     // nodes that answered for the first time in the run

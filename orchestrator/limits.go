@@ -1,6 +1,7 @@
 package orchestrator
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,9 +19,10 @@ import (
 
 // price is what a step takes of the limits.
 type price struct {
-	Rate  string        `json:"rate,omitempty"` // transactions in a second
-	Ends  time.Time     `json:"ends,omitzero"`  // network time until which the rate is taken, if nothing stops it
-	Spend mina.Nanomina `json:"spend"`          // nanomina, at most
+	Rate  string        `json:"rate,omitempty"`  // transactions in a second
+	Ends  time.Time     `json:"ends,omitzero"`   // network time until which the rate is taken, if nothing stops it
+	Spend mina.Nanomina `json:"spend"`           // nanomina, at most
+	Stops []string      `json:"stops,omitempty"` // nodes that it is about to stop
 }
 
 // limits keep the upper bounds of a run. Safe for concurrent use.
@@ -28,16 +30,33 @@ type limits struct {
 	mu     sync.Mutex
 	bounds []dsl.Limit
 	prices map[int]price // by step, of the steps that began
+	done   map[int]bool  // by step, whether it is over
+}
+
+// over says that a step is over: what it stops is stopped.
+func (l *limits) over(step int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if _, priced := l.prices[step]; priced {
+		l.done[step] = true
+	}
 }
 
 func newLimits(bounds []dsl.Limit, recorded *Recorded) *limits {
-	return &limits{bounds: bounds, prices: maps.Clone(recorded.prices)}
+	l := &limits{bounds: bounds, prices: maps.Clone(recorded.prices), done: map[int]bool{}}
+	for step := range recorded.done {
+		l.done[step] = true
+	}
+	return l
 }
 
 // allow returns an error when a step would go beyond a limit; otherwise it counts what the step takes. The end of a failed run is not limited.
-func (l *limits) allow(t *task, at level) error {
+func (l *limits) allow(ctx context.Context, t *task, at level) error {
 	if len(l.bounds) == 0 || at.ending {
 		return nil
+	}
+	if t.step.Action == stopDaemonName { // their supervisors may have started some again
+		t.nodes.seek(ctx, t.run)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -55,7 +74,7 @@ func (l *limits) allow(t *task, at level) error {
 		case "spend":
 			total, text, err = l.spend(t.step.Number, p)
 		case "stopped":
-			total, text = t.stopped()
+			total, text = l.stopped(t, p)
 		}
 		if err != nil {
 			t.failed.Store(true)
@@ -78,7 +97,7 @@ func (l *limits) allow(t *task, at level) error {
 		return &claimError{found}
 	}
 	l.prices[t.step.Number] = p
-	if p == (price{}) {
+	if p.Rate == "" && p.Spend == 0 && len(p.Stops) == 0 {
 		return nil
 	}
 	return t.note(linePrice, p)
@@ -92,15 +111,15 @@ func lineOf(source *dsl.Source, span dsl.Span) int {
 // rate is the sum of the rates alive once the step's load is placed; nil when the step places none. Of a step that is not done yet all that
 // it asks for counts.
 func (l *limits) rate(t *task, p price) (*big.Rat, string) {
-	total, ok := dsl.Decimal(p.Rate)
-	if !ok {
+	total := exactRate(p.Rate)
+	if total.Sign() == 0 {
 		return nil, ""
 	}
 	now := t.world.Clock.Now()
 	alive := map[int]*big.Rat{}
 	for _, e := range t.ledger.remainingOf(func(e entry) bool { return e.intent.Kind.load() && e.step != t.step.Number }) {
-		rate, ok := dsl.Decimal(e.intent.TPS)
-		if ends, bounded := e.ends(); !ok || bounded && !now.Before(ends) {
+		rate := exactRate(e.intent.TPS)
+		if ends, bounded := e.ends(); bounded && !now.Before(ends) {
 			continue
 		}
 		if alive[e.step] == nil {
@@ -109,8 +128,8 @@ func (l *limits) rate(t *task, p price) (*big.Rat, string) {
 		alive[e.step].Add(alive[e.step], rate)
 	}
 	for step, other := range l.prices {
-		asked, ok := dsl.Decimal(other.Rate)
-		if ok && step != t.step.Number && !t.loads.settled(step) && now.Before(other.Ends) {
+		asked := exactRate(other.Rate)
+		if asked.Sign() > 0 && step != t.step.Number && !t.loads.settled(step) && now.Before(other.Ends) {
 			alive[step] = asked
 		}
 	}
@@ -139,8 +158,8 @@ func (l *limits) spend(step int, p price) (*big.Rat, string, error) {
 }
 
 // stopped is the share of the nodes known to this run that would be stopped and not seen again; nil when the step stops none.
-func (t *task) stopped() (*big.Rat, string) {
-	if t.step.Action != stopDaemonName {
+func (l *limits) stopped(t *task, p price) (*big.Rat, string) {
+	if len(p.Stops) == 0 {
 		return nil, ""
 	}
 	known := map[string]bool{}
@@ -148,7 +167,13 @@ func (t *task) stopped() (*big.Rat, string) {
 	for _, address := range t.nodes.answered() {
 		known[address] = true
 	}
-	for _, address := range append(t.args.texts("nodes"), t.nodes.down()...) {
+	stopped := slices.Concat(p.Stops, t.nodes.down())
+	for step, other := range l.prices {
+		if step != t.step.Number && !l.done[step] { // it is about to stop them
+			stopped = append(stopped, other.Stops...)
+		}
+	}
+	for _, address := range stopped {
 		known[address], down[address] = true, true
 	}
 	if len(known) == 0 {
@@ -160,6 +185,9 @@ func (t *task) stopped() (*big.Rat, string) {
 // price works out what the step takes of the limits, with its arguments as they are now.
 func (t *task) price() (price, error) {
 	var p price
+	if t.step.Action == stopDaemonName {
+		p.Stops = t.args.texts("nodes")
+	}
 	if t.step.action.forecast == nil {
 		return p, nil
 	}
@@ -180,7 +208,7 @@ func (t *task) price() (price, error) {
 		if f.broken {
 			return p, errors.New("what it spends cannot be counted, and the script limits that")
 		}
-		p.Rate, p.Ends = decimalText(l.rate), t.world.Clock.Now().Add(l.duration)
+		p.Rate, p.Ends = exactText(l.rate), t.world.Clock.Now().Add(l.duration)
 		costs = append(costs, l.spent, l.locked)
 	}
 	if g := f.fund; g != nil {

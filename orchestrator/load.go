@@ -258,7 +258,7 @@ func (t *task) place(ctx context.Context, l load, send func(context.Context, off
 		}
 		batches := make([]int, len(wave))
 		for i := range wave {
-			batches[i] = t.ledger.newBatch(l.experiment)
+			batches[i] = t.ledger.newBatch(t.world.Mask(l.experiment))
 		}
 		results := make([]Settled, len(wave))
 		errs := each(ctx, t.run, wave, func(ctx context.Context, i int, at attempt) error {
@@ -302,7 +302,7 @@ func (t *task) offerShare(ctx context.Context, l load, s share, at attempt, batc
 	var ends time.Time
 	intent := Intent{
 		Call: t.ledger.newCall(), Kind: l.kind, Node: at.node, Handle: o.handle, Experiment: l.experiment, Batch: &batch, Share: &at.share,
-		Keys: &[2]int{s.from, s.to}, TPS: decimalText(s.rate), Ends: &ends,
+		Keys: &[2]int{s.from, s.to}, TPS: exactText(s.rate), Ends: &ends,
 	}
 	// An answer that is under way when the run is told to end may hold the only handle there is.
 	sending, cancel := t.graceful(ctx)
@@ -475,12 +475,12 @@ func (t *task) giveOut(attempts []attempt, settled []Settled) error {
 // judge compares the placed rate with the asked one.
 func (t *task) judge(l load, a *allotment, attempts []attempt, settled []Settled, failed error) error {
 	rate := a.rate(a.placed)
-	report := placed{Asked: decimalText(l.rate), Placed: decimalText(rate), Nodes: len(a.carries)}
+	report := placed{Asked: exactText(l.rate), Placed: exactText(rate), Nodes: len(a.carries)}
 	if len(a.lost) > 0 {
-		report.Unknown = decimalText(a.rate(a.lost))
+		report.Unknown = exactText(a.rate(a.lost))
 	}
 	if len(a.open) > 0 {
-		report.Unplaced = decimalText(a.rate(a.open))
+		report.Unplaced = exactText(a.rate(a.open))
 	}
 	t.loads.add(t.step.Number, report)
 	if err := t.note(linePlaced, report); err != nil {

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"go.uber.org/zap"
+	"golang.org/x/crypto/argon2"
 
 	"provingground/dsl"
 )
@@ -160,6 +161,17 @@ func digest(script *dsl.Script) string {
 		sum.Write([]byte("\x00" + setting))
 	}
 	return hex.EncodeToString(sum.Sum(nil))
+}
+
+// environment identifies what the script took from the environment; "" for nothing. The record holds it, so to try out what it may be takes time
+// and memory for each guess.
+func (p *Plan) environment() string {
+	if len(p.script.Secrets) == 0 {
+		return ""
+	}
+	const passes, memory, threads, length = 1, 64 << 10, 1, 16
+	secrets := strings.Join(slices.Sorted(slices.Values(p.script.Secrets)), "\x00")
+	return hex.EncodeToString(argon2.IDKey([]byte(secrets), []byte(p.digest), passes, memory, threads, length))
 }
 
 // compiler turns steps into plan steps, one after the other. What is counted over the whole script (batches of an experiment) it counts.
@@ -390,6 +402,27 @@ func (s *planStep) finding(message string) dsl.Finding {
 		number = -1
 	}
 	return dsl.Finding{Source: s.source, Span: s.ActionSpan, Step: number, Message: message}
+}
+
+// exactText writes a rate so that it can be read again exactly: as a decimal, or where that has more than 9 places as a fraction.
+func exactText(r *big.Rat) string {
+	if text := decimalText(r); exactRate(text).Cmp(r) == 0 {
+		return text
+	}
+	return r.RatString()
+}
+
+// exactRate reads what exactText writes; 0 for anything else.
+func exactRate(text string) *big.Rat {
+	const longest = 800 // characters; rates come from numbers of 400
+	rate := new(big.Rat)
+	if text == "" || len(text) > longest || strings.ContainsAny(text, "eE") {
+		return rate
+	}
+	if _, ok := rate.SetString(text); !ok {
+		return new(big.Rat)
+	}
+	return rate
 }
 
 // decimalText writes an exact rate as a decimal with at most 9 places, for people and records.

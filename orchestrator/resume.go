@@ -36,7 +36,8 @@ type Recorded struct {
 	asked     map[int]asked
 	placed    map[int]placed
 	prices    map[int]price
-	met       []string // nodes that answered
+	passed    map[int]bool // by item, blocks with a deadline that are finished
+	met       []string     // nodes that answered
 	// Whole is how many bytes of the record are whole lines: behind them there may be one that was cut off.
 	Whole int64
 }
@@ -56,7 +57,7 @@ func newRecorded() *Recorded {
 	return &Recorded{
 		ledger: newLedger(), done: map[int]bool{}, failed: map[int]bool{}, keys: map[int]string{}, held: map[int][]string{}, until: map[int]string{},
 		attempts: map[int]int{}, limits: map[int]time.Time{}, deadlines: map[int]time.Time{}, verdicts: map[int]judgedClaim{},
-		asked: map[int]asked{}, placed: map[int]placed{}, prices: map[int]price{},
+		asked: map[int]asked{}, passed: map[int]bool{}, placed: map[int]placed{}, prices: map[int]price{},
 	}
 }
 
@@ -107,6 +108,11 @@ func readRecord(name string, from io.Reader) (*Recorded, error) {
 			err := json.Unmarshal(l.Value, &at)
 			r.deadlines[at.Item] = at.Time
 			return err //nolint:wrapcheck // the reader says where
+		case linePassed:
+			var at itemTime
+			err := json.Unmarshal(l.Value, &at)
+			r.passed[at.Item] = !cleaning
+			return err //nolint:wrapcheck // the reader says where
 		case lineVerdict:
 			var v judgedClaim
 			err := json.Unmarshal(l.Value, &v)
@@ -153,7 +159,9 @@ func (r *Recorded) Fits(plan *Plan, config Config) error {
 	case r.header.Digest == "":
 		return fmt.Errorf("%w: the run read its script step by step, and such a run cannot be resumed", errOther)
 	case r.header.Digest != plan.digest:
-		return fmt.Errorf("%w: the record is of another script (%s)", errOther, r.header.Script)
+		return fmt.Errorf("%w: the record is of another script (%s), or of other -set values", errOther, r.header.Script)
+	case r.header.Secrets != plan.environment():
+		return fmt.Errorf("%w: env() gives the script something else than it gave the interrupted run", errOther)
 	}
 	return r.FitsNetwork(config)
 }

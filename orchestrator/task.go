@@ -30,6 +30,7 @@ type task struct {
 	log  *zap.Logger
 	held []record.Line // outputs that are written together with the step's end
 
+	at      level
 	attempt int // of a step that the script retries, from 1
 }
 
@@ -116,6 +117,7 @@ func (t *task) note(name string, v any) error {
 
 // intend records a call before it is made, and returns once that is on disk. Without it no call is made.
 func (t *task) intend(i Intent) error {
+	i.Experiment, i.Files = t.world.Mask(i.Experiment), t.world.Mask(i.Files)
 	if err := t.note(lineIntent, i); err != nil {
 		return err
 	}
@@ -263,14 +265,18 @@ func (t *task) send(
 // graceful returns a context that outlives ctx by half of the clean-up's time, for calls whose answers must not be missed.
 func (t *task) graceful(ctx context.Context) (context.Context, context.CancelFunc) {
 	longer, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	over := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
+		defer close(over)
 		if clock.Wall().Sleep(longer, t.options.CleanupTimeout/2) == nil {
 			cancel(context.Cause(ctx))
 		}
 	})
 	return longer, func() {
-		stop()
 		cancel(context.Canceled)
+		if !stop() { // it has begun, and ends with longer
+			<-over
+		}
 	}
 }
 

@@ -112,7 +112,7 @@ func (r *run) undoAll(ctx context.Context, steps [][]*undoing) (again bool) {
 			}
 			byNode[node] = append(byNode[node], u)
 		}
-		bounded, cancel := partOf(ctx, len(steps)-i)
+		bounded, cancel := r.partOf(ctx, len(steps)-i)
 		errs := each(bounded, r, order, func(ctx context.Context, _ int, node string) error {
 			for _, u := range byNode[node] {
 				if err := r.undoCall(ctx, u); err != nil {
@@ -142,14 +142,40 @@ func (r *run) undoAll(ctx context.Context, steps [][]*undoing) (again bool) {
 	return again
 }
 
+// deadlineKey is the key of a context's value that says when it ends, as [run.bounded] bounds it.
+type deadlineKey struct{}
+
+// bounded returns a context that ends, for that cause, after a span of wall time; on a virtual clock, which has no wall, of network time. end
+// must be called.
+func (r *run) bounded(ctx context.Context, span time.Duration, cause error) (bounded context.Context, end func()) {
+	c := r.world.Clock
+	bounded, cancel := context.WithCancelCause(context.WithValue(ctx, deadlineKey{}, c.Wall().Add(span)))
+	watching, stop := context.WithCancel(ctx)
+	group, _ := c.Group(watching, 0)
+	group.Go(func() error {
+		if c.SleepWall(watching, span) == nil {
+			cancel(fmt.Errorf("%w, %s", cause, span.Round(time.Millisecond)))
+		}
+		return nil
+	})
+	return bounded, func() {
+		stop()
+		_ = group.Wait() // it has no error
+		cancel(nil)
+	}
+}
+
 // partOf bounds an attempt to its part of the time that is left, where that many attempts share it.
-func partOf(ctx context.Context, parts int) (context.Context, context.CancelFunc) {
-	deadline, ok := ctx.Deadline()
+func (r *run) partOf(ctx context.Context, parts int) (context.Context, func()) {
+	deadline, ok := ctx.Value(deadlineKey{}).(time.Time)
+	if own, bounded := ctx.Deadline(); bounded && (!ok || own.Before(deadline)) {
+		deadline, ok = own, true
+	}
 	if !ok {
 		return context.WithCancel(ctx)
 	}
-	part := time.Until(deadline) / time.Duration(parts)
-	return context.WithTimeoutCause(ctx, part, fmt.Errorf("no answer within %s, its part of the clean-up's time", part.Round(time.Millisecond)))
+	part := deadline.Sub(r.world.Clock.Wall()) / time.Duration(parts)
+	return r.bounded(ctx, part, errors.New("no answer within its part of the clean-up's time"))
 }
 
 // keep records something about a call. A record that cannot be written does not stop a clean-up.

@@ -155,32 +155,36 @@ func (p program) compileAlone(options orchestrator.CompileOptions, f rehearseFla
 // earlierRuns reports the references to outputs of earlier runs.
 func earlierRuns(script *dsl.Script) dsl.Findings {
 	var found dsl.Findings
+	report := func(number int, refs ...*dsl.Ref) {
+		for _, ref := range refs {
+			if ref.File == "" {
+				continue
+			}
+			found = append(found, dsl.Finding{
+				Source: script.Source, Span: ref.Span, Step: number,
+				Message: fmt.Sprintf("a rehearsal reads no files, and this refers to the outputs in %s", ref.File),
+				Hint:    "rehearse both scripts as one, or put a discovery or load-keys in the reference's place",
+			})
+		}
+	}
 	for _, step := range script.Steps() {
+		number := step.Number
+		if script.Language {
+			number = -1
+		}
 		for _, arg := range step.Args {
-			var refs []*dsl.Ref
 			if arg.Ref != nil {
-				refs = append(refs, arg.Ref)
+				report(number, arg.Ref)
 			}
 			if arg.Formula != nil {
-				refs = append(refs, arg.Formula.Refs()...)
-			}
-			for _, ref := range refs {
-				if ref.File == "" {
-					continue
-				}
-				number := step.Number
-				if script.Language {
-					number = -1
-				}
-				found = append(found, dsl.Finding{
-					Source: script.Source, Span: ref.Span, Step: number,
-					Message: fmt.Sprintf("a rehearsal reads no files, and this refers to the outputs in %s", ref.File),
-					Hint:    "rehearse both scripts as one, or put a discovery or load-keys in the reference's place",
-				})
+				report(number, arg.Formula.Refs()...)
 			}
 		}
 	}
-	return found
+	for _, claim := range script.Claims() {
+		report(-1, claim.Condition.Refs()...)
+	}
+	return found.Sort()
 }
 
 // rehearse runs a plan on a new network. An error is one of this program.
@@ -231,15 +235,14 @@ func (p program) rehearse(ctx context.Context, f rehearseFlags, plan *orchestrat
 	return done, err
 }
 
-// follower shows the progress, counts the steps, and knows when the clean-up began. Safe for concurrent use.
+// follower shows the progress and counts the steps. Safe for concurrent use.
 type follower struct {
 	*progress
 	clock *clock.Clock
 
 	counting sync.Mutex
-	steps    int       // begun
-	of       int       // steps of the script
-	cleaned  time.Time // network time at which the clean-up began; zero before
+	steps    int // begun
+	of       int // steps of the script
 }
 
 // Step is told that a step begins.
@@ -249,21 +252,6 @@ func (f *follower) Step(number, of int, action string) {
 	defer f.counting.Unlock()
 	f.steps++
 	f.of = max(f.of, of)
-}
-
-// Cleaning is told that the run cleans up.
-func (f *follower) Cleaning() {
-	f.progress.Cleaning()
-	f.counting.Lock()
-	defer f.counting.Unlock()
-	f.cleaned = f.clock.Now()
-}
-
-// cleaningSince returns when the clean-up began; the zero time before that.
-func (f *follower) cleaningSince() time.Time {
-	f.counting.Lock()
-	defer f.counting.Unlock()
-	return f.cleaned
 }
 
 // networkTime is the clock of the log's lines.

@@ -269,6 +269,7 @@ func TestRehearsedSummary(t *testing.T) {
   steps                   3 of 5 begun
   load                    1 schedule accepted by the nodes
   transactions            2 sent, 2 of them in blocks; 1 not taken by a node's pool
+                          a pool takes no nonce twice: load with the same fee payers began before a block had what they sent earlier (wait a slot)
                           1 in blocks failed: Overdrawn
   blocks                  1 on the chain, 1 orphaned
   accounts                4 asked for by funding

@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -42,11 +41,9 @@ const (
 )
 
 const (
-	rehearsedRequest = 30 * time.Second // of network time, for a request
-	rehearsedCleanup = 2 * time.Minute  // of network time, for the clean-up
-	// cleanupOnWall is when the engine gives up on a clean-up whose time is over.
-	cleanupOnWall        = 10 * time.Second
-	rehearsedConcurrency = 64 // nodes that are spoken to at once, as in a real run
+	rehearsedRequest     = 30 * time.Second // of network time, for a request
+	rehearsedCleanup     = 2 * time.Minute  // of network time, for each part of the clean-up: what a real run has in wall time
+	rehearsedConcurrency = 64               // nodes that are spoken to at once, as in a real run
 )
 
 // scene is what a rehearsal is about.
@@ -146,7 +143,7 @@ func (p *play) perform(ctx context.Context, plan *orchestrator.Plan, config orch
 	handles := &lockedReader{from: p.scene.chance("handles")}
 	world.NewHandle = func() string { return uuid.Must(uuid.NewRandomFromReader(handles)).String() } // a generator of chance does not fail
 	result := orchestrator.NewRun(plan, config, world, writer, orchestrator.Options{
-		Version: boot.Version(), Seed: p.scene.seed, CleanupTimeout: cleanupOnWall, Progress: p.follower,
+		Version: boot.Version(), Seed: p.scene.seed, CleanupTimeout: rehearsedCleanup, Progress: p.follower,
 	}).Do(ctx)
 	return rehearsed{
 		scene: p.scene, result: result, steps: p.follower.steps, of: p.follower.of, history: p.network.History(), madeUp: p.props.madeUp(),
@@ -160,7 +157,7 @@ func (p *play) world(config orchestrator.Config) (orchestrator.World, error) {
 	if err != nil {
 		return orchestrator.World{}, fmt.Errorf("the made-up ITN key: %w", err)
 	}
-	transport := &transport{inner: p.network.Transport(), clock: p.clock, cleaningSince: p.follower.cleaningSince}
+	transport := &transport{inner: p.network.Transport(), clock: p.clock}
 	online, err := uptime.NewOnlineList(p.network.OnlineURL(), transport, 0)
 	if err != nil {
 		return orchestrator.World{}, err //nolint:wrapcheck // says it all
@@ -179,12 +176,8 @@ func (p *play) world(config orchestrator.Config) (orchestrator.World, error) {
 // transport keeps the time limits that a real run keeps by the wall: on a virtual clock no wall time passes while a node is slow. Safe for
 // concurrent use.
 type transport struct {
-	inner         http.RoundTripper
-	clock         *clock.Clock
-	cleaningSince func() time.Time
-
-	overtime sync.Once
-	over     <-chan struct{} // closed when nobody waits for the clean-up any more; made in the overtime
+	inner http.RoundTripper
+	clock *clock.Clock
 }
 
 // lateError is the end of a request that takes too long. It is a context.DeadlineExceeded.
@@ -200,9 +193,6 @@ func (lateError) Is(target error) bool { return target == context.DeadlineExceed
 func (t *transport) RoundTrip(request *http.Request) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(request.Context())
 	defer cancel(nil)
-	if since := t.cleaningSince(); !since.IsZero() && t.clock.Now().Sub(since) > rehearsedCleanup {
-		return nil, t.refuse(ctx)
-	}
 	watching, done := context.WithCancel(ctx)
 	group, _ := t.clock.Group(watching, 0)
 	group.Go(func() error {
@@ -215,25 +205,6 @@ func (t *transport) RoundTrip(request *http.Request) (*http.Response, error) {
 	done()
 	return response, errors.Join(err, group.Wait())
 }
-
-// refuse ends a request for which the clean-up has no time left. The engine keeps that time by the wall: until it is over there as well,
-// nothing happens any more. Otherwise a node that stays away would be asked again and again, for months of network time.
-func (t *transport) refuse(ctx context.Context) error {
-	t.overtime.Do(func() {
-		over := make(chan struct{})
-		time.AfterFunc(cleanupOnWall, func() { close(over) })
-		t.over = over
-	})
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-t.over:
-		return &net.OpError{Op: "dial", Net: "tcp", Err: errOvertime}
-	}
-}
-
-// errOvertime says why a request was not sent.
-var errOvertime = fmt.Errorf("the clean-up has had its %s of network time", rehearsedCleanup)
 
 // lockedReader is a stream of random bytes for several goroutines.
 type lockedReader struct {

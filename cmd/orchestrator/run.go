@@ -172,6 +172,9 @@ func (p program) start(ctx context.Context, f runFlags, configPath, recordedPath
 	if plan != nil {
 		for _, secret := range plan.Secrets() {
 			s.recordMask.Add(secret)
+			if len(secret) < 4 {
+				s.log.Warn("a value of env() has fewer than 4 characters: it cannot be told from other text, and is not masked in what programs and nodes say")
+			}
 		}
 	}
 	writer := record.NewWriter(p.stdout, file, s.recordMask.Text, p.afterLine)

@@ -121,7 +121,8 @@ type sink struct {
 	failed bool
 }
 
-// NewWriter returns a writer to out and to file; either may be nil. mask hides secrets in the text of lines before it is written. after,
+// NewWriter returns a writer to out and to file; either may be nil. mask hides secrets in the values of outputs before they are written: what is
+// recorded beside them must be read again to the letter, and whoever writes that masks what others wrote. after,
 // which may be nil, is called after each line with the number of lines so far; it must not call the writer.
 func NewWriter(out io.Writer, file File, mask func(string) string, after func(lines int)) *Writer {
 	w := &Writer{mask: mask, after: after, out: sink{to: out, doing: "write to standard output"}, file: sink{doing: "write the record file"}}
@@ -138,12 +139,14 @@ func (w *Writer) Write(lines ...Line) error {
 	const usual = 160
 	text := make([]byte, 0, usual*len(lines))
 	for _, l := range lines {
+		if l.Output() {
+			l.Value = json.RawMessage(w.mask(string(l.Value)))
+		}
 		var err error
 		if text, err = l.append(text); err != nil {
 			return fmt.Errorf("record %s of step %d: %w", l.Name, l.Step, err)
 		}
 	}
-	masked := []byte(w.mask(string(text)))
 
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -151,7 +154,7 @@ func (w *Writer) Write(lines ...Line) error {
 		if s.to == nil || s.failed {
 			continue
 		}
-		if _, err := s.to.Write(masked); err != nil {
+		if _, err := s.to.Write(text); err != nil {
 			s.failed = true
 			w.failure = cmp.Or(w.failure, fmt.Errorf("%s: %w", s.doing, err))
 		}
