@@ -112,7 +112,7 @@ keys = load-keys(dir: env("D"))
 nodes = discovery(no-block-producers: true)
 pay = payments(tps: 0.1 tps, duration: 100h, fee: 0.1 mina, amount: 1 nanomina, receiver: "` + receiver + `", fee-payers: keys, nodes: nodes, experiment-name: env("E"))
 wait(100_000m)`
-	path := n.cutAt(t, text, exchange.pass, func(line string) bool { return strings.Contains(line, `"_until"`) })
+	path := n.cutAt(t, text, passing, func(line string) bool { return strings.Contains(line, `"_until"`) })
 	content, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -137,7 +137,7 @@ within 2m {
 }
 wait(30m)
 expect count(nodes) == 6`
-	path := n.cutAt(t, text, exchange.pass, func(line string) bool { return strings.Contains(line, `"_until"`) })
+	path := n.cutAt(t, text, passing, func(line string) bool { return strings.Contains(line, `"_until"`) })
 	if err := n.clock.Sleep(t.Context(), 5*time.Minute); err != nil {
 		t.Fatal(err)
 	}
@@ -153,7 +153,7 @@ func TestResumeInAnotherEnvironment(t *testing.T) {
 	n, _ := newLoadNetwork(t, 6, nil)
 	n.env["D"] = "keys"
 	const text = "keys = load-keys(dir: env(\"D\"))\nwait(100_000m)"
-	path := n.cutAt(t, text, exchange.pass, func(line string) bool { return strings.Contains(line, `"_until"`) })
+	path := n.cutAt(t, text, passing, func(line string) bool { return strings.Contains(line, `"_until"`) })
 	recorded, err := orchestrator.ReadRecord(path)
 	if err != nil {
 		t.Fatal(err)
@@ -175,7 +175,7 @@ experiment "x"
 limit rate <= 3 tps
 keys = load-keys(dir: "keys")
 nodes = discovery(limit: 3)
-a = payments(tps: 2 tps, duration: 1h, fee: 0.1 mina, amount: 1 nanomina, receiver: "` + receiver + `", fee-payers: keys, nodes: nodes)
+a = payments(tps: 2 tps, duration: 1h, fee: 0.1 mina, amount: 1 nanomina, receiver: "`+receiver+`", fee-payers: keys, nodes: nodes)
 expect load.rate == 2 tps
 expect load.placed == 1
 stop(receipts: a)`).mustEnd(t, orchestrator.CodeOK)

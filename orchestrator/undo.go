@@ -171,7 +171,7 @@ func (r *run) partOf(ctx context.Context, parts int) (context.Context, func()) {
 	if own, bounded := ctx.Deadline(); bounded && (!ok || own.Before(deadline)) {
 		deadline, ok = own, true
 	}
-	if !ok {
+	if !ok || parts <= 1 {
 		return context.WithCancel(ctx)
 	}
 	part := deadline.Sub(r.world.Clock.Wall()) / time.Duration(parts)

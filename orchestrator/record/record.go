@@ -139,7 +139,7 @@ func (w *Writer) Write(lines ...Line) error {
 	const usual = 160
 	text := make([]byte, 0, usual*len(lines))
 	for _, l := range lines {
-		if l.Output() {
+		if l.Output() && len(l.Value) > 0 {
 			l.Value = json.RawMessage(w.mask(string(l.Value)))
 		}
 		var err error

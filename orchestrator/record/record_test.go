@@ -120,7 +120,7 @@ func TestWriterShape(t *testing.T) {
 	}
 }
 
-// TestWriterOrder: lines are masked, and go to the record file before they are shown; each call in one piece.
+// TestWriterOrder: the values of outputs are masked, and nothing that must be read again to the letter; lines go to the record file before they are shown; each call in one piece.
 func TestWriterOrder(t *testing.T) {
 	var calls []string
 	var counted []int
@@ -129,16 +129,17 @@ func TestWriterOrder(t *testing.T) {
 		calls = append(calls, "after")
 		counted = append(counted, lines)
 	})
-	if err := errors.Join(w.Write(line(0, "a", `"secret"`), line(0, "secret", `1`)), w.Write(), w.Write(line(1, "b", `["secret"]`)), w.Flush(), w.Err()); err != nil {
+	if err := errors.Join(w.Write(line(0, "a", `"secret"`), line(0, "secret", `1`)), w.Write(), w.Write(line(1, "b", `["secret"]`), line(1, "_intent", `{"kind":"secret"}`)), w.Flush(), w.Err()); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]string{"file", "out", "after", "after", "file", "out", "file", "out", "after"}, calls); diff != "" {
+	if diff := cmp.Diff([]string{"file", "out", "after", "after", "file", "out", "file", "out", "after", "after"}, calls); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
-	if diff := cmp.Diff([]int{1, 2, 3}, counted); diff != "" {
+	if diff := cmp.Diff([]int{1, 2, 3, 4}, counted); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
-	if string(file.text) != out.String() || strings.Contains(out.String(), "secret") || strings.Count(out.String(), "******") != 3 || strings.Count(out.String(), "\n") != 3 {
+	if string(file.text) != out.String() || strings.Count(out.String(), "secret") != 2 || strings.Count(out.String(), "******") != 2 || strings.Count(out.String(), "\n") != 4 ||
+		!strings.Contains(out.String(), `"name":"secret"`) || !strings.Contains(out.String(), `{"kind":"secret"}`) {
 		t.Errorf("file\n%s\noutput\n%s", file.text, out)
 	}
 }
