@@ -243,10 +243,10 @@ func (c *compiler) step(source *dsl.Source, step *dsl.Step) (*planStep, dsl.Find
 		found = nil
 	}
 	action, known := c.actions[step.Action]
-	c.made[step.Number] = step.Action
 	number := step.Number
 	if language {
 		number = -1
+		c.made[step.Number] = step.Action
 	}
 	for _, arg := range step.Args {
 		if arg.Ref != nil {
