@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -216,4 +217,60 @@ func verdicts(t *testing.T, out []byte) []string {
 		t.Fatal(err)
 	}
 	return all
+}
+
+// TestConvertThereAndBack converts scripts that the existing generator wrote to the language and back: the steps are the same, the texts of
+// their numbers included.
+func TestConvertThereAndBack(t *testing.T) {
+	for _, name := range []string{"4-rounds", "50-rounds", "payments-soft-limit", "rotation"} {
+		t.Run(name, func(t *testing.T) {
+			p := program{}
+			text := generated(t, name)
+			language, found, err := p.convert(name, text, "script", nil)
+			if err != nil || len(found) > 0 || dsl.IsJSON(language) {
+				t.Fatalf("%v, %v", err, found)
+			}
+			back, found, err := p.convert(name, language, "json", nil)
+			if err != nil || len(found) > 0 {
+				t.Fatalf("%v, %v", err, found)
+			}
+			want, got := stepsOf(t, text), stepsOf(t, back)
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("(-before +after)\n%s", diff)
+			}
+			if len(want) < 10 {
+				t.Errorf("only %d steps", len(want))
+			}
+		})
+	}
+}
+
+// stepsOf returns the steps and comments of a JSON step stream in words: actions, arguments as they are written, references with their absolute
+// steps. A null is the absence of a value.
+func stepsOf(t *testing.T, text []byte) []string {
+	t.Helper()
+	script, err := dsl.ReadJSON("script", bytes.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var steps []string
+	for _, item := range script.Items {
+		if item.Step == nil {
+			steps = append(steps, fmt.Sprintf("%q", item.Comment))
+			continue
+		}
+		var args []string
+		for _, a := range item.Step.Args {
+			switch {
+			case a.Ref != nil:
+				args = append(args, fmt.Sprintf("%s=%s of %d %s", a.Name, a.Ref.Name, a.Ref.Step, a.Ref.File))
+			case a.Value.Shape != dsl.Null:
+				written := strings.Join(strings.Fields(string(text[a.Value.Start:a.Value.End])), "")
+				args = append(args, a.Name+"="+written)
+			}
+		}
+		slices.Sort(args)
+		steps = append(steps, item.Step.Action+" "+strings.Join(args, " "))
+	}
+	return steps
 }
