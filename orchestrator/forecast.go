@@ -46,7 +46,8 @@ type Forecast struct {
 	Uncounted    []string        `json:"uncounted,omitempty"`     // what the figures leave out
 	SlotsAwaited []int           `json:"waitsForSlots,omitempty"` // waits for slots are not in the times
 
-	rows []forecastRow
+	rows   []forecastRow
+	missed dsl.Findings // warnings of deadlines that cannot be kept
 }
 
 // ForecastStep is one step of a forecast.
@@ -141,7 +142,9 @@ func (w *forecaster) items(items []planItem, at time.Duration, block string) (ti
 		case item.step != nil:
 			at, err = w.step(item.step, at, block)
 		case item.deadline != nil:
+			begin := at
 			at, err = w.items(item.deadline.items, at, block)
+			w.deadline(item.deadline.within, at-begin)
 		case item.claim != nil:
 			w.claim(item, at)
 		case item.parallel != nil:
@@ -165,6 +168,16 @@ func later(at, span time.Duration) time.Duration {
 		return end
 	}
 	return at + span
+}
+
+// deadline warns of a deadline that what it bounds cannot keep.
+func (w *forecaster) deadline(within dsl.Stretch, takes time.Duration) {
+	if length, ok := within.In(w.slot); ok && takes >= length {
+		w.forecast.missed = append(w.forecast.missed, dsl.Finding{
+			Source: w.plan.Source, Span: within.Span, Step: -1, Severity: dsl.Warning,
+			Message: fmt.Sprintf("the deadline cannot be kept: what it bounds takes at least %s, and it is %s", takes, w.stretch(within)),
+		})
+	}
 }
 
 func (w *forecaster) claim(item planItem, at time.Duration) {
@@ -233,6 +246,9 @@ func (w *forecaster) step(s *planStep, at time.Duration, block string) (time.Dur
 		return at, nil
 	}
 	at = later(at, one.takes)
+	if s.Within != nil {
+		w.deadline(*s.Within, one.takes)
+	}
 	w.needs(s, c)
 	if one.load != nil {
 		w.alive = append(w.alive, interval{begin, begin + one.load.duration, one.load.rate, one.load.nodes})

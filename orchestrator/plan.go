@@ -133,16 +133,16 @@ func Compile(script *dsl.Script, options CompileOptions) (*Plan, dsl.Findings) {
 	return plan, append(found, plan.beyond(options)...).Sort()
 }
 
-// beyond warns of the limits that the run will go beyond, as far as the script alone shows it.
+// beyond warns of the limits and deadlines that the run will go beyond, as far as the script alone shows it.
 func (p *Plan) beyond(options CompileOptions) dsl.Findings {
-	if len(p.script.Limits) == 0 {
+	if !p.script.Language {
 		return nil
 	}
-	var found dsl.Findings
 	forecast, err := p.Forecast(options.Config, options.Nodes)
 	if err != nil {
-		return dsl.Findings{{Source: p.Source, Span: p.script.Limits[0].Span, Step: -1, Severity: dsl.Warning, Message: err.Error()}}
+		return dsl.Findings{{Source: p.Source, Step: -1, Severity: dsl.Warning, Message: err.Error()}}
 	}
+	found := forecast.missed
 	for i, limit := range forecast.Limits {
 		if limit.Broken {
 			found = append(found, dsl.Finding{
