@@ -50,6 +50,34 @@ func (k Kind) shape() (Shape, bool) {
 	}
 }
 
+// many names several values of the kind.
+func (k Kind) many() string {
+	switch k {
+	case Any:
+		return "values"
+	case Nanomina:
+		return "amounts"
+	case Address:
+		return "node addresses"
+	case EnvName:
+		return "names of environment variables"
+	case SlotsWon:
+		return "slots won by nodes"
+	case Commit:
+		return "commits of nodes"
+	default:
+		return string(k) + "s"
+	}
+}
+
+// listOf names a list of values of the kind.
+func listOf(kind Kind) string {
+	if kind == Any {
+		return "a list"
+	}
+	return "a list of " + kind.many()
+}
+
 // fits reports whether an output of kind k may stand where kind want is asked for.
 func (k Kind) fits(want Kind) bool {
 	if k == want || k == Any || want == Any {
@@ -244,10 +272,20 @@ func (c *Checker) Step(source *Source, step *Step) Findings {
 			literal(arg.Value, param, report)
 		}
 	}
+	var missing []asked
 	for i := range signature.Params {
-		if p := (asked{&signature.Params[i], step.language}); p.Required && given[i] == nil {
-			report(step.ActionSpan, c.howToGive(p), "%s needs the parameter %q: %s", step.Action, p.name(), p.Doc)
+		p := asked{&signature.Params[i], step.language}
+		if p.Required && given[i] == nil && !slices.ContainsFunc(missing, func(m asked) bool { return m.name() == p.name() }) {
+			missing = append(missing, p)
 		}
+	}
+	if step.language && len(missing) > 1 {
+		slices.SortFunc(missing, func(a, b asked) int { return strings.Compare(a.name(), b.name()) })
+		report(step.ActionSpan, c.howToGiveAll(missing), "%s needs %s", step.Action, listed(names(missing, asked.name)))
+		missing = nil
+	}
+	for _, p := range missing {
+		report(step.ActionSpan, c.howToGive(p), "%s needs the parameter %q: %s", step.Action, p.name(), p.Doc)
 	}
 	if slices.ContainsFunc(step.Args, c.handsOnSecret) {
 		entry.outputs = keptSecret(entry.outputs)
@@ -282,14 +320,41 @@ func (c *Checker) howToGive(p asked) string {
 	if !p.language {
 		return ""
 	}
-	if shape, fixed := p.Kind.shape(); p.List || fixed && shape == Object { // what one does not write down
-		for _, action := range c.names {
-			if slices.ContainsFunc(c.signatures[action].Outputs, func(o Output) bool { return o.Kind == p.Kind && o.List == p.List }) {
-				return fmt.Sprintf("add %s: x, where x = %s(…)", p.ScriptName(), action)
-			}
-		}
+	if action := c.maker(p); action != "" {
+		return fmt.Sprintf("add %s: x, where x = %s(…)", p.ScriptName(), action)
 	}
 	return "add " + p.ScriptName() + ": " + p.example()
+}
+
+// howToGiveAll says how several parameters of a step of the script language are given.
+func (c *Checker) howToGiveAll(all []asked) string {
+	var arguments, steps []string
+	for _, p := range all {
+		value := p.example()
+		if action := c.maker(p); action != "" {
+			value = string("xyzuvw"[len(steps)%6])
+			steps = append(steps, fmt.Sprintf("%s = %s(…)", value, action))
+		}
+		arguments = append(arguments, p.ScriptName()+": "+value)
+	}
+	hint := "add " + strings.Join(arguments, ", ")
+	if len(steps) > 0 {
+		hint += ", where " + listed(steps)
+	}
+	return hint
+}
+
+// maker returns an action that gives out what one does not write down: lists and objects; "" where there is none.
+func (c *Checker) maker(p asked) string {
+	if shape, fixed := p.Kind.shape(); !p.List && (!fixed || shape != Object) {
+		return ""
+	}
+	for _, action := range c.names {
+		if slices.ContainsFunc(c.signatures[action].Outputs, func(o Output) bool { return o.Kind == p.Kind && o.List == p.List }) {
+			return action
+		}
+	}
+	return ""
 }
 
 // title names the step of that number in messages.
@@ -389,6 +454,18 @@ func (c *Checker) refKind(ref *Ref, param asked, report report) {
 	// One value of any kind may be a list.
 	open := func(kind Kind, list bool) bool { return kind == Any && !list }
 	listFits := output.List == param.List || open(output.Kind, output.List) || open(param.Kind, param.List)
+	if (!listFits || !output.Kind.fits(param.Kind)) && param.language {
+		of := target.title(ref.Step)
+		if name, _, _ := strings.Cut(target.id, "["); ref.NameSpan != ref.StepSpan { // the main output goes by the step's name
+			of = fmt.Sprintf("%s.%s (%s)", name, kebab(ref.Name), target.action)
+		}
+		wanted, given := param.wants(), Param{Kind: output.Kind, List: output.List}.wants()
+		if param.Kind != output.Kind && param.List && output.List && param.Kind != Any && output.Kind != Any {
+			wanted, given = param.Kind.many(), output.Kind.many()
+		}
+		report(ref.Span, "", "%q wants %s, and %s gives %s", param.name(), wanted, of, given)
+		return
+	}
 	if !listFits || !output.Kind.fits(param.Kind) {
 		report(ref.Span, "", "%q wants %s, and %q of %s is %s",
 			param.name(), wants(param.Kind, param.List), param.spelled(ref.Name), target.title(ref.Step), wants(output.Kind, output.List))
@@ -454,12 +531,21 @@ func scalar(v Value, param asked, report report) {
 	}
 	if param.Valid != nil {
 		if wrong := param.Valid(v); wrong != "" {
-			if v.Secret && v.Text != "" {
-				wrong = strings.ReplaceAll(wrong, v.Text, masked)
+			hint := ""
+			if param.language {
+				hint = param.rule()
 			}
-			report(v.Span, "", "%q %s", param.name(), wrong)
+			report(v.Span, hint, "%q %s", param.name(), hushed(wrong, v))
 		}
 	}
+}
+
+// hushed is what an action has against a value, without the value itself where that is secret.
+func hushed(wrong string, v Value) string {
+	if !v.Secret || v.Text == "" {
+		return wrong
+	}
+	return strings.ReplaceAll(wrong, v.Text, masked)
 }
 
 // numeric says what is wrong with a number of that kind, and what would not be; "" when nothing is.

@@ -155,7 +155,7 @@ func TestCheckLiterals(t *testing.T) {
 		{"payments", "minPlaced", "0.95", ""},
 		{"payments", "minPlaced", "-1e-9", `"minPlaced" cannot be negative: -1e-9`},
 		{"payments", "receiver", `"B62qx"`, ""},
-		{"payments", "receiver", `"EK"`, `"receiver" is no public key`},
+		{"payments", "receiver", `"EK"`, `"receiver" is not a public key`},
 		{"payments", "nodes", `["10.0.0.1:3086","10.0.0.2:3086"]`, ""},
 		{"payments", "nodes", `"10.0.0.1:3086"`, `"nodes" wants a list, not a string (write it in [ ])`},
 		{"payments", "nodes", `["10.0.0.1:3086",null]`, `"nodes" wants a string (node address), not null`},

@@ -2,9 +2,11 @@ package dsl
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/alecthomas/participle/v2"
 	"github.com/alecthomas/participle/v2/lexer"
@@ -67,10 +69,21 @@ func (q *quotation) Parse(lex *lexer.PeekingLexer) error {
 
 // Parse implements [participle.Parseable].
 func (f *figure) Parse(lex *lexer.PeekingLexer) error {
-	if t := lex.Peek(); t.Type != numberToken {
+	t := *lex.Peek()
+	if t.Type != numberToken && !t.EOF() && !onNewLine(lex) {
+		end := endOf(&t)
+		if next := second(lex); t.Value == "-" && next.Type == numberToken {
+			end = endOf(next)
+		}
+		return finding(nil, Span{t.Pos.Offset, end}, -1, "write 42", "a seed is a whole number from 0 on")
+	}
+	if t.Type != numberToken {
 		return misplaced(lex, "a number", "")
 	}
 	f.Expr = numberExpr(lex)
+	if more := lex.Peek(); more.Type == numberToken && !onNewLine(lex) {
+		return finding(nil, spanOf(more), -1, "keep one", "seed takes one number")
+	}
 	return nil
 }
 
@@ -97,11 +110,14 @@ func (b *bound) Parse(lex *lexer.PeekingLexer) error {
 		return misplaced(lex, "rate, spend or stopped", hint)
 	}
 	b.Of = nameAt(lex.Next())
-	op := lex.Peek()
-	if _, level := infix(op); level != levelCompare {
+	op := *lex.Peek()
+	if _, level := infix(&op); level != levelCompare {
 		return misplaced(lex, `"<="`, hint)
 	}
 	b.Op = lex.Next().Value
+	if !startsValue(lex.Peek()) {
+		return finding(nil, spanOf(&op), -1, hint, "a value is missing behind %s", b.Op)
+	}
 	most, err := expression(lex, levelSum)
 	if err != nil {
 		return err
@@ -126,6 +142,13 @@ func (c *action) Parse(lex *lexer.PeekingLexer) error {
 	word := lex.Peek()
 	switch {
 	case word.Type == keywordToken && second(lex).Value == "(":
+		if usage := written(word.Value); usage != "" {
+			what := "a statement"
+			if strings.Contains(usage, "{") {
+				what = "a block"
+			}
+			return finding(nil, spanOf(word), -1, "it is written: "+usage, "%s is %s and not an action", word.Value, what)
+		}
 		return reserved(word)
 	case word.Type != nameToken || second(lex).Value != "(":
 		hint := "a step is written: name = action(…)"
@@ -163,6 +186,9 @@ func (m *modifiers) Parse(lex *lexer.PeekingLexer) error {
 		}
 		m.retry = &Retrying{}
 		lex.Next()
+		if every := lex.Peek(); every.Value == "every" {
+			return finding(nil, spanOf(every), -1, "it is written: retry 5 every 2m", "the number of attempts is missing")
+		}
 		e, err := expression(lex, levelOr)
 		if err != nil {
 			return err
@@ -402,16 +428,19 @@ func nameOrCall(lex *lexer.PeekingLexer) (tall, error) {
 // keywordValue reads one that is a value.
 func keywordValue(lex *lexer.PeekingLexer) (tall, error) {
 	t, next := lex.Peek(), second(lex)
+	before := previous(lex)
 	switch {
 	case slices.Contains([]string{"none", "true", "false"}, t.Value):
 		lex.Next()
 		return tall{&Expr{Span: spanOf(t), Op: Op(t.Value)}, 1}, nil
 	case next.Value == "(" || next.Value == ".":
 		return tall{}, reserved(t)
+	case isOperator(&before):
+		return tall{}, finding(nil, spanOf(&before), -1, "remove it, or write a value behind it", "a value is missing behind %s", before.Value)
 	case onNewLine(lex): // of another statement
 		return tall{}, misplaced(lex, "a value", "")
 	default:
-		return tall{}, misplaced(lex, "a value", t.Value+" is a word of the language and no name")
+		return tall{}, misplaced(lex, "a value", t.Value+" is a word of the language and not a name")
 	}
 }
 
@@ -429,7 +458,7 @@ func inBrackets(lex *lexer.PeekingLexer) (tall, error) {
 			return tall{}, err
 		}
 		if lex.Peek().Value != ")" {
-			return tall{}, cmp.Or(unclosed(lex, t, ")"), misplaced(lex, `")"`, ""))
+			return tall{}, cmp.Or(unclosed(lex, t, ")"), otherBracket(lex, t, ")"), misplaced(lex, `")"`, ""))
 		}
 		lex.Next()
 		x.Span = Span{t.Pos.Offset, behind(lex)}
@@ -454,6 +483,9 @@ func inBrackets(lex *lexer.PeekingLexer) (tall, error) {
 		err = misplaced(lex, "a value", "to compare, write ==")
 	default:
 		err = misplaced(lex, "a value", "")
+		if before := previous(lex); isOperator(&before) {
+			err = finding(nil, spanOf(&before), -1, "remove it, or write a value behind it", "a value is missing behind %s", before.Value)
+		}
 	}
 	if err != nil {
 		return tall{}, err
@@ -490,14 +522,49 @@ func argument(lex *lexer.PeekingLexer) (Argument, int, error) {
 			a.Name = &name
 			lex.Next()
 		case "=":
-			lex.Next()
-			return a, 0, misplaced(lex, `":"`, fmt.Sprintf("write %s: …; to compare, write ==", t.Value))
+			return a, 0, equalsSign(lex, *t, start)
 		}
 	}
 	v, err := expression(lex, levelOr)
+	if err == nil && a.Name != nil && lex.Peek().Value == "=" {
+		return a, 0, equalsSign(lex, *t, start)
+	}
 	a.Value = v.Expr
 	a.Span = Span{start, behind(lex)}
 	return a, v.height, err
+}
+
+// equalsSign says what to write for an argument that has = in it: up to the value behind that.
+func equalsSign(lex *lexer.PeekingLexer, name lexer.Token, start int) error {
+	for lex.Peek().Value != "=" {
+		lex.Next()
+	}
+	lex.Next()
+	text, end := plainValue(lex)
+	return finding(nil, Span{start, end}, -1, fmt.Sprintf("write %s: %s", name.Value, text), `an argument is given with ":", compared with "=="`)
+}
+
+// plainValue is how the next value is written where that is a number, a string or a name, and where it ends; "…" up to here for any other.
+func plainValue(lex *lexer.PeekingLexer) (text string, end int) {
+	t := *lex.Peek()
+	if t.EOF() || onNewLine(lex) || len(t.Value) > maxShown {
+		return "…", behind(lex)
+	}
+	switch t.Type {
+	case numberToken:
+		e := numberExpr(lex)
+		return withUnit(e.Text, e.Unit), e.End
+	case stringToken, nameToken:
+		return t.Value, endOf(&t)
+	default:
+		return "…", behind(lex)
+	}
+}
+
+// isOperator reports whether a value has to follow a token that stands between two, or before one.
+func isOperator(t *lexer.Token) bool {
+	_, level := infix(t)
+	return level > 0 || t.Type == keywordToken && t.Value == "not"
 }
 
 // key reads one key of an object with its value.
@@ -557,6 +624,9 @@ func unfinished(lex *lexer.PeekingLexer, open *lexer.Token, closing string) erro
 	if err := unclosed(lex, open, closing); err != nil {
 		return err
 	}
+	if err := otherBracket(lex, open, closing); err != nil {
+		return err
+	}
 	t := lex.Peek()
 	wanted := "a comma or " + strconv.Quote(closing)
 	switch {
@@ -569,7 +639,18 @@ func unfinished(lex *lexer.PeekingLexer, open *lexer.Token, closing string) erro
 		if err := behindNumber(lex); err != nil && hint == "" {
 			return err
 		}
-		return finding(nil, spanOf(t), -1, cmp.Or(hint, "put a comma between the two"), "no comma stands before %s", shown(t))
+		if before := previous(lex); closing == ")" && startsArgument(lex) && len(before.Value) <= maxShown {
+			text, end := plainValue(lex)
+			if t.Type != nameToken && text != "…" {
+				return finding(nil, Span{before.Pos.Offset, end}, -1, fmt.Sprintf("write %s: %s", before.Value, text), "a colon is missing")
+			}
+			hint = cmp.Or(hint, fmt.Sprintf("a value with a name is written %s: %s", before.Value, text))
+			return finding(nil, spanOf(t), -1, hint, "a comma or an operator is missing before %s", shown(t))
+		}
+		if next := second(lex); next.Value == ":" || t.Type == numberToken || hint != "" { // no operator
+			return finding(nil, spanOf(t), -1, cmp.Or(hint, "put a comma between the two"), "a comma is missing before %s", shown(t))
+		}
+		return finding(nil, spanOf(t), -1, "", "a comma or an operator is missing before %s", shown(t))
 	default:
 		return misplaced(lex, wanted, "")
 	}
@@ -583,6 +664,51 @@ func unclosed(lex *lexer.PeekingLexer, open *lexer.Token, closing string) error 
 	return nil
 }
 
+// startsArgument reports whether the last token is a name with which an argument begins.
+func startsArgument(lex *lexer.PeekingLexer) bool {
+	here := lex.RawCursor()
+	if here < 2 {
+		return false
+	}
+	last := lex.Range(here-2, here)
+	return last[1].Type == nameToken && (last[0].Value == "(" || last[0].Value == ",")
+}
+
+// closedBy is a bracket that one of another kind closes.
+type closedBy struct {
+	Finding
+	bracket string
+	open    int // where it stands
+}
+
+// Unwrap makes a finding of it where nobody knows the columns.
+func (c closedBy) Unwrap() error { return c.Finding }
+
+// otherBracket says that a bracket of another kind stands where one should be closed; nil where none does.
+func otherBracket(lex *lexer.PeekingLexer, open *lexer.Token, closing string) error {
+	t := lex.Peek()
+	if !isClosing(t) || t.Value == closing {
+		return nil
+	}
+	f := finding(nil, spanOf(t), -1, "write "+closing, "the %s is closed by %s", open.Value, t.Value)
+	return closedBy{f, open.Value, open.Pos.Offset}
+}
+
+// withColumn says of a bracket that another closes where it stands.
+func withColumn(err error, source *Source) error {
+	var c closedBy
+	if !errors.As(err, &c) {
+		return err
+	}
+	line, column := source.Place(c.open)
+	place := fmt.Sprintf("column %d", column)
+	if here, _ := source.Place(c.Span.Start); here != line {
+		place = fmt.Sprintf("line %d", line)
+	}
+	c.Message = fmt.Sprintf("the %s in %s is closed by %s", c.bracket, place, source.Text[c.Span.Start:c.Span.End])
+	return c.Finding
+}
+
 // behindNumber says what is wrong with a word that stands where the unit of a number would, or with the second number of a time; nil when what
 // comes next is neither.
 func behindNumber(lex *lexer.PeekingLexer) error {
@@ -593,7 +719,7 @@ func behindNumber(lex *lexer.PeekingLexer) error {
 		return nil
 	case before.Type == numberToken && t.Type == nameToken && second(lex).Value != ":":
 		hint := near(t, "slots", "tps", "mina", "nanomina")
-		return finding(nil, spanOf(t), -1, cmp.Or(hint, unitsHint), "%s is no unit", t.Value)
+		return finding(nil, spanOf(t), -1, cmp.Or(hint, unitsHint), "%s is not a unit", t.Value)
 	case before.Type == unitToken && t.Type == numberToken:
 		return finding(nil, spanOf(t), -1, "a value has one unit: 90m, not 1h 30m", "a second number")
 	default:

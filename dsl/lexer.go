@@ -249,7 +249,7 @@ func (s *scanner) word() lexer.Token {
 		return s.token(keywordToken, start, word)
 	}
 	if !isWord(word) {
-		s.fault(start, s.at, "a name is of the letters a to z and A to Z, digits, _ and -", "%s is no name", word)
+		s.fault(start, s.at, "a name is of the letters a to z and A to Z, digits, _ and -", "%s is not a name", word)
 	}
 	return s.token(nameToken, start, word)
 }
@@ -273,7 +273,7 @@ func (s *scanner) number() lexer.Token {
 		if right == "" {
 			right = "0"
 		}
-		s.fault(start, s.at, "write "+right, "a number has no leading zeros")
+		s.fault(start, s.at, "write "+right, "a number cannot have leading zeros")
 	}
 	if s.peek(0) == '.' && s.peek(1) != '.' {
 		s.at++
@@ -294,7 +294,7 @@ func (s *scanner) number() lexer.Token {
 		}
 	}
 	if s.at-start > maxNumber {
-		s.fault(start, s.at, fmt.Sprintf("%d are the most", maxNumber), "a number of %d characters", s.at-start)
+		s.fault(start, s.at, fmt.Sprintf("at most %d characters", maxNumber), "a number of %d characters", s.at-start)
 	}
 	return s.token(numberToken, start, s.text[start:s.at])
 }
@@ -312,7 +312,7 @@ func (s *scanner) unit() (lexer.Token, bool) {
 	case c == '%':
 		s.at = start + 1
 		if blanks > 0 {
-			s.fault(numberStart, s.at, "write "+number+"%", "%% stands directly behind its number")
+			s.fault(numberStart, s.at, "write "+number+"%", "remove the blank before %%")
 		}
 		return s.token(unitToken, start, "%"), true
 	case c == '/' && blanks == 0:
@@ -342,7 +342,7 @@ func (s *scanner) unit() (lexer.Token, bool) {
 		if hint == "" {
 			hint = unitsHint
 		}
-		s.fault(start, end, hint, "%s is no unit", word)
+		s.fault(start, end, hint, "%s is not a unit", word)
 		unit = right
 	}
 	s.at = end
@@ -382,7 +382,7 @@ func meant(number, word string) (Unit, string) {
 	case "d", "day", "days":
 		return NoUnit, "the longest unit of time is h: a day is 24h"
 	case "ms", "msec", "millis", "millisecond", "milliseconds":
-		return NoUnit, "the shortest unit of time is s: a millisecond is 0.001s"
+		return NoUnit, "write whole seconds, such as 1s"
 	case "slot", "slots":
 		return UnitSlot, fmt.Sprintf("write %s %s", number, folded)
 	case "tps":
@@ -487,7 +487,9 @@ func unquote(quoted string) (text string, parts []Part, faults Findings) {
 		case c == '$' && quoted[start+1] == '{':
 			r.at = nameEnd(quoted, start+2)
 			if r.at == start+2 || quoted[r.at] != '}' {
-				faults = append(faults, finding(nil, Span{start, r.at}, -1, `give a value a name with let; ${ as plain text is written \${`, "in ${ } stands a name and nothing else"))
+				var wrong Finding
+				wrong, r.at = inBraces(quoted, start)
+				faults = append(faults, wrong)
 				break
 			}
 			if len(said) > 0 {
@@ -510,6 +512,29 @@ func unquote(quoted string) (text string, parts []Part, faults Findings) {
 	return "", parts, faults
 }
 
+// inBraces says what is wrong with a ${…} of a string that has no name in it, and where that ends.
+func inBraces(quoted string, start int) (wrong Finding, end int) {
+	const plain = `; ${ as plain text is written \${`
+	length := strings.IndexByte(quoted[start+2:], '}')
+	if length < 0 {
+		end = nameEnd(quoted, start+2)
+		return finding(nil, Span{start, end}, -1, "put } behind the name"+plain, "this ${ has no }"), end
+	}
+	text := strings.TrimSpace(quoted[start+2 : start+2+length])
+	end = start + 2 + length + 1
+	message, hint := "in ${ } stands a name and nothing else", "give a value a name with let"+plain
+	switch e, found := ParseValue(NewSource("", []byte(text))); {
+	case len(found) > 0 || len(text) > maxShown:
+	case e.Op == OpName:
+		hint = "write ${" + text + "}"
+	case e.Op == OpMember:
+		message, hint = "an output cannot be shown in a string", "only a let, a param, a counter and experiment have a text"
+	default:
+		hint = "let x = " + text + ", then ${x}"
+	}
+	return finding(nil, Span{start, end}, -1, hint, "%s", message), end
+}
+
 // quoted reads a string between quotes that are not the language's.
 func (s *scanner) quoted(start, size int, end string) (lexer.Token, bool) {
 	line, _, _ := strings.Cut(s.text[start+size:], "\n")
@@ -522,7 +547,7 @@ func (s *scanner) quoted(start, size int, end string) (lexer.Token, bool) {
 	if strings.ContainsAny(text, `"\$`) { // what it would say depends on where the quotes stand
 		text = ""
 	}
-	s.fault(start, s.at, `strings stand in straight double quotes: "…"`, "%s is no quote of a string", s.text[start:start+size])
+	s.fault(start, s.at, `strings stand in straight double quotes: "…"`, "%s is not a quotation mark of a string", s.text[start:start+size])
 	return s.token(stringToken, start, `"`+text+`"`), true
 }
 
@@ -545,7 +570,7 @@ func (s *scanner) foreign() (lexer.Token, bool) {
 			}
 		}
 	case '–', '—', '−':
-		s.fault(start, s.at, "write -", "%c is no minus sign", r)
+		s.fault(start, s.at, "write -", "%c is not a minus sign", r)
 		return s.token(signToken, start, "-"), true
 	case '×', '·':
 		s.fault(start, s.at, "write *", "%c has no meaning", r)
@@ -580,7 +605,15 @@ func (s *scanner) sign(c byte) (lexer.Token, bool) {
 		return s.token(signToken, start, value), true
 	}
 	amiss := func(length int, value, format string, args ...any) (lexer.Token, bool) {
-		s.fault(start, start+length, "write "+value, format, args...)
+		end, hint := start+length, "write "+value
+		if operand := nameEnd(s.text, end); value == "not" && operand > end { // notc would be a name
+			hint += " " + s.text[end:min(operand, end+maxShown)]
+			end = operand
+		}
+		if value != "not" && isKeyword(value) && start > 0 && end < len(s.text) && (isNamePart(s.text[start-1]) || isNamePart(s.text[end])) {
+			hint += " with a blank on each side"
+		}
+		s.fault(start, end, hint, format, args...)
 		s.at += length
 		if isKeyword(value) {
 			return s.token(keywordToken, start, value), true
@@ -597,11 +630,11 @@ func (s *scanner) sign(c byte) (lexer.Token, bool) {
 	case "<=", ">=", "==", "!=", "??", "..":
 		return take(2, two)
 	case "=<":
-		return amiss(2, "<=", "=< is no comparison")
+		return amiss(2, "<=", "=< is not a comparison")
 	case "=>":
-		return amiss(2, ">=", "=> is no comparison")
+		return amiss(2, ">=", "=> is not a comparison")
 	case "<>":
-		return amiss(2, "!=", "<> is no comparison")
+		return amiss(2, "!=", "<> is not a comparison")
 	case "&&":
 		return amiss(2, "and", "&& has no meaning")
 	case "||":
@@ -655,13 +688,30 @@ func (s *scanner) sign(c byte) (lexer.Token, bool) {
 	case c == ';':
 		s.fault(start, s.at, "remove it: a statement ends where the next begins", "; has no meaning")
 	case c == '%':
-		s.fault(start, s.at, "% stands directly behind a number: 30%", "%% stands behind no number")
+		s.fault(start, s.at, "write a number before it, such as 30%", "a number is missing before %%")
 	case c < ' ' || c == 0x7f:
 		s.fault(start, s.at, "remove it", "a control character, %U", c)
+	case c == '^':
+		s.power(start)
+	case c == '?':
+		s.fault(start, s.at, elsewhere("if"), "the language has no choice by condition")
 	default:
 		s.fault(start, s.at, "remove it, or put it into a string or a comment", "%c has no meaning", c)
 	}
 	return lexer.Token{}, false
+}
+
+// power reports a ^ and what to write for it.
+func (s *scanner) power(sign int) {
+	rest := strings.TrimLeft(s.text[sign+1:], " \t")
+	exponent := len(s.text) - len(rest)
+	if strings.HasPrefix(rest, "2") && (len(rest) == 1 || !isDigit(rest[1]) && rest[1] != '.') &&
+		(s.last.Type == numberToken || s.last.Type == nameToken && !strings.HasSuffix(s.text[:s.last.Pos.Offset], ".")) && s.last.Pos.Line == s.line && len(s.last.Value) <= maxShown {
+		s.fault(s.last.Pos.Offset, exponent+1, fmt.Sprintf("write %s * %s", s.last.Value, s.last.Value), "there are no powers")
+		s.at = exponent + 1
+		return
+	}
+	s.fault(sign, sign+1, "multiply: 5 * 5", "there are no powers")
 }
 
 // dollar reads $name or ${name}, which outside of strings is just name.

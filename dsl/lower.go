@@ -113,6 +113,15 @@ func (l *lowering) report(span Span, hint, format string, args ...any) {
 	l.add(finding(l.source, span, -1, hint, format, args...))
 }
 
+// against reports an error in a value: where the caller gives it, or else where it stands in the script.
+func (l *lowering) against(t term, hint, format string, args ...any) {
+	f := finding(l.source, t.Span, -1, hint, format, args...)
+	if t.set != nil {
+		f.Source, f.Span = t.set.source, t.set.Span
+	}
+	l.add(f)
+}
+
 func (l *lowering) warn(span Span, hint, format string, args ...any) {
 	f := finding(l.source, span, -1, hint, format, args...)
 	f.Severity = Warning
@@ -125,7 +134,12 @@ func (l *lowering) add(f Finding) {
 		return
 	}
 	if f.Source != l.tree.Source {
-		l.foundInSettings = append(l.foundInSettings, f)
+		same := func(g Finding) bool { // of another use of the param
+			return g.Source == f.Source && g.Span == f.Span && g.Message == f.Message
+		}
+		if !slices.ContainsFunc(l.foundInSettings, same) {
+			l.foundInSettings = append(l.foundInSettings, f)
+		}
 		return
 	}
 	if len(l.rounds) > 0 {
@@ -174,7 +188,7 @@ func (l *lowering) top(s Statement) {
 	}
 	if l.closed && !l.late {
 		l.late = true
-		l.report(head(s), "move it above them", "on failure and finally stand at the end of a script, and this stands behind them")
+		l.report(head(s), "move it above them", "on failure and finally must stand at the end of a script, and this stands behind them")
 	}
 	switch s := s.(type) {
 	case *Experiment:
@@ -197,6 +211,9 @@ func (l *lowering) top(s Statement) {
 		l.script.Items = l.statement(s, l.script.Items)
 	}
 }
+
+// notBefore is said of what is known only while the script runs where that is too late.
+const notBefore = "this must be known before the run"
 
 // head is the beginning of a statement, as far as a mark under it helps.
 func head(s Statement) Span {
@@ -268,11 +285,11 @@ func (l *lowering) named(s *Experiment) {
 	switch {
 	case name.class == classWrong:
 	case name.class != classText || name.live:
-		l.report(name.Span, `write experiment "name"`, "the experiment's name is a text, not %s", name.describe())
+		l.against(name.own(), `write "name"`, "the experiment's name is a text, not %s", name.describe())
 	case name.text == "":
-		l.report(name.Span, "", "the experiment's name is empty")
+		l.against(name, `write "name"`, "the experiment's name is empty")
 	case name.secret:
-		l.report(name.Span, "memos and outputs show it", "the experiment's name cannot come from env()")
+		l.against(name, "memos and outputs show it", "the experiment's name cannot come from env()")
 	default:
 		l.experiment, l.script.Experiment = name, name.text
 	}
@@ -298,7 +315,7 @@ func (l *lowering) seed(s *Seed) {
 	switch {
 	case value.class == classWrong:
 	case value.class != classNumber || value.live || value.unit != NoUnit || !value.number.IsInt() || !value.number.Num().IsUint64():
-		l.report(value.Span, "write seed 42", "a seed is a whole number from 0 to %d", uint64(math.MaxUint64))
+		l.report(value.Span, "write 42", "a seed is a whole number from 0 to %d", uint64(math.MaxUint64))
 	default:
 		seed := value.number.Num().Uint64()
 		l.script.Seed = &seed
@@ -323,25 +340,26 @@ func (l *lowering) limit(b Bound) {
 	example := map[string]string{"rate": "2 tps", "spend": "20_000 mina", "stopped": "35%"}[b.Of.Text]
 	usage := fmt.Sprintf("write %s <= %s", b.Of.Text, example)
 	if b.Op != "<=" {
-		l.report(b.Span, usage, "a limit is an upper bound")
+		l.report(b.Span, usage, "a limit must be an upper bound")
 		return
 	}
+	usage = "write " + example
 	switch {
 	case most.class == classWrong:
 	case most.live:
-		l.report(most.Span, usage, "a limit is a constant, and this is known only while the script runs")
+		l.report(most.Span, "write "+map[string]string{"rate": "a rate", "spend": "an amount", "stopped": "a share"}[b.Of.Text]+", or a param", notBefore)
 	case most.class != classNumber || most.unit != unit:
 		what := ofUnit(unit)
 		if unit == NoUnit {
 			what = "a share"
 		}
-		l.report(most.Span, usage, "a limit of %s wants %s, and this is %s", b.Of.Text, what, most.describe())
+		l.against(most.own(), usage, "a limit of %s wants %s, and this is %s", b.Of.Text, what, most.describe())
 	case most.number.Sign() < 0 || unit == NoUnit && most.number.Cmp(big.NewRat(1, 1)) > 0:
 		bounds := "cannot be below 0"
 		if unit == NoUnit {
 			bounds = "is from 0 to 1, or 0% to 100%"
 		}
-		l.report(most.Span, usage, "the limit of %s %s", b.Of.Text, bounds)
+		l.against(most, usage, "the limit of %s %s", b.Of.Text, bounds)
 	default:
 		l.script.Limits = append(l.script.Limits, Limit{Span: b.Span, Of: b.Of.Text, Most: most.number, Text: l.textOf(b.Span)})
 	}
@@ -363,7 +381,7 @@ func (l *lowering) use(s *Use) {
 	case file.class == classWrong:
 		n.constant = &term{}
 	case file.class != classText || file.live || file.text == "" || file.secret:
-		l.report(file.Span, `write use "start.out" as earlier`, "use wants the file with another run's outputs")
+		l.report(file.Span, `write "start.out"`, "use wants the file with another run's outputs")
 		n.constant = &term{}
 	default:
 		n.file = file.text
@@ -402,11 +420,22 @@ func (l *lowering) constant(s *Binding) {
 	l.binding, l.overridden = s.Name.Span, set
 	value := l.eval(s.Value)
 	l.binding, l.overridden = Span{}, false
-	if value.live {
+	switch {
+	case value.live && value.formula != nil && value.formula.fixed():
+		value = l.wrong(value.Span, "write it where it is used", "time and slots cannot be mixed in a %s: the length of a slot is not known here", keyword(s))
+	case value.live:
 		value = l.wrong(value.Span, "write it where it is used", "%s is a constant, and this is known only while the script runs", keyword(s))
 	}
 	if set && value.class != classWrong {
 		value = l.set(s.Name.Text, setting, value)
 	}
 	l.bind(s.Name, named{constant: &value})
+}
+
+// fixed reports whether nothing in a formula waits for the run: it is one since time and slots meet in it.
+func (f *Formula) fixed() bool {
+	if len(f.Args) == 0 {
+		return f.Op == opConstant
+	}
+	return !slices.ContainsFunc(f.Args, func(arg *Formula) bool { return !arg.fixed() })
 }

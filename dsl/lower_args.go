@@ -113,7 +113,7 @@ func (l *lowering) word(param *Param, step *Step, name Span, word term) {
 			shown = masked
 		}
 		all := strings.Join(param.Words, " or ")
-		l.report(word.Span, cmp.Or(Suggest(word.text, param.Words), "write "+all), "%q is %s, not %s", param.ScriptName(), all, shown)
+		l.against(word, cmp.Or(Suggest(word.text, param.Words), "write "+all), "%q is %s, not %s", param.ScriptName(), all, shown)
 		arg.Value, arg.Formula = Value{Span: word.Span, Shape: Object}, unknownFormula(word.Span)
 	case word.text == param.Default:
 		return
@@ -202,7 +202,7 @@ func (l *lowering) formulaFor(v term, param *Param) *Formula {
 		return bad
 	}
 	if v.mine && param.Kind != PrivateKey && param.Kind != Any {
-		l.report(v.Span, "", "%q cannot be secret, and this is", param.ScriptName())
+		l.against(v, "", "%q cannot be secret, and this is", param.ScriptName())
 		return bad
 	}
 	return &f

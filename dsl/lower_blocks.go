@@ -39,7 +39,7 @@ func (l *lowering) statement(s Statement, items []Item) []Item {
 	switch s := s.(type) {
 	case *Binding:
 		if s.Param {
-			l.report(head(s), "move it out of the block, or write let", "param stands in the script itself, never inside a block")
+			l.report(head(s), "move it out of the block, or write let", "param must stand in the script itself, never inside a block")
 		}
 		l.constant(s)
 	case *Call:
@@ -54,7 +54,7 @@ func (l *lowering) statement(s Statement, items []Item) []Item {
 		items = append(items, l.deadline(s))
 	case *Block:
 		if !ofPool {
-			l.report(head(s), "write parallel { … }, repeat N { … } or within D { … }", "a block of its own means nothing here")
+			l.report(head(s), "it is written: parallel { … }, repeat 4 { … } or within 15m { … }", "a block of its own means nothing here")
 		}
 		items = l.block(s, s, items)
 	case *Search:
@@ -67,7 +67,7 @@ func (l *lowering) statement(s Statement, items []Item) []Item {
 
 // misplaced reports a statement inside a block that belongs to the script itself.
 func (l *lowering) misplaced(s Statement) {
-	l.report(head(s), "move it out of the block", "%s stands in the script itself, never inside a block", keyword(s))
+	l.report(head(s), "move it out of the block", "%s must stand in the script itself, never inside a block", keyword(s))
 	switch s := s.(type) {
 	case *Use:
 		l.bind(s.As, named{constant: &term{}})
@@ -183,15 +183,15 @@ func (l *lowering) repeat(s *Repeat, items []Item) []Item {
 // roundsOf returns how often a repeat's body is lowered: once where that is wrong.
 func (l *lowering) roundsOf(s *Repeat) int {
 	count := l.eval(s.Count)
-	const usage = "write repeat 4 as round { … }"
+	const usage = "write 4"
 	switch {
 	case count.class == classWrong:
 	case count.live:
-		l.report(count.Span, usage, "the rounds of a repeat are a constant, and this is known only while the script runs")
+		l.report(count.Span, "write a number, or a param", notBefore)
 	case count.class != classNumber || count.unit != NoUnit || !count.number.IsInt() || count.number.Sign() <= 0:
-		l.report(count.Span, usage, "the rounds of a repeat are a whole number from 1 on")
+		l.against(count, usage, "the rounds of a repeat are a whole number from 1 on")
 	case count.number.Cmp(big.NewRat(maxUnrolled, 1)) > 0:
-		l.report(count.Span, "", "a repeat has at most %d rounds", maxUnrolled)
+		l.against(count, "", "a repeat has at most %d rounds", maxUnrolled)
 	default:
 		return int(count.number.Num().Int64())
 	}
@@ -211,11 +211,7 @@ func (l *lowering) claim(s *Claim, items []Item) []Item {
 	switch {
 	case condition.class == classWrong:
 	case condition.class != classTruth && condition.class != classAnything:
-		hint := "compare it with something"
-		if condition.class == classNumber {
-			hint = "compare it: " + word + " … >= " + withUnit("1", condition.unit)
-		}
-		l.report(condition.Span, hint, "%s wants a condition that is true or false, and this is %s", word, condition.describe())
+		l.against(condition.own(), l.compared(condition.own()), "%s wants a condition that is true or false, and this is %s", word, condition.describe())
 	case !condition.live && !condition.hidden:
 		l.warn(condition.Span, "compare an output, a metric or now() with something", "this is always %v", condition.truth)
 	}
@@ -238,24 +234,24 @@ func (l *lowering) claim(s *Claim, items []Item) []Item {
 // stretch returns a constant stretch of time; nil where it is none.
 func (l *lowering) stretch(of string, e *Expr, orZero bool) *Stretch {
 	t := l.eval(e)
-	usage := "write " + of + " 15m"
+	usage := "write 15m"
 	switch {
 	case t.class == classWrong:
 		return nil
 	case t.live:
-		l.report(t.Span, usage, "%s is a constant, and this is known only while the script runs", of)
+		l.report(t.Span, "write a time, or a param", notBefore)
 		return nil
 	case t.class == classNumber && t.unit == NoUnit:
 		if t.digits != "" {
-			usage = fmt.Sprintf("write %s %sm, or %s %ss", of, t.digits, of, t.digits)
+			usage = fmt.Sprintf("write %sm or %ss", t.digits, t.digits)
 		}
-		l.report(t.Span, usage, "%s is a time, and this has no unit", of)
+		l.against(t.own(), usage, "%s needs a unit", of)
 		return nil
 	case t.class != classNumber || t.unit != UnitSecond && t.unit != UnitSlot:
-		l.report(t.Span, usage, "%s is a time or a number of slots, not %s", of, t.describe())
+		l.against(t.own(), usage, "%s is a time or a number of slots, not %s", of, t.describe())
 		return nil
 	case t.number.Sign() < 0 || t.number.Sign() == 0 && !orZero:
-		l.report(t.Span, usage, "%s must be above 0", of)
+		l.against(t, usage, "%s must be above 0", of)
 		return nil
 	case t.unit == UnitSlot:
 		return &Stretch{Span: t.Span, Slots: t.number}
@@ -263,7 +259,7 @@ func (l *lowering) stretch(of string, e *Expr, orZero bool) *Stretch {
 	nanoseconds := new(big.Rat).Mul(t.number, big.NewRat(int64(time.Second), 1))
 	whole := new(big.Int).Quo(nanoseconds.Num(), nanoseconds.Denom())
 	if t.number.Cmp(big.NewRat(maxStretch, 1)) > 0 {
-		l.report(t.Span, usage, "%s is more than %d years", of, maxStretch/(365*24*3600))
+		l.against(t, usage, "%s is more than %d years", of, maxStretch/(365*24*3600))
 		return nil
 	}
 	if whole.Sign() == 0 && !orZero {

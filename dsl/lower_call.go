@@ -117,10 +117,38 @@ func (l *lowering) call(c *Call, items []Item) []Item {
 	}
 	made := &namedStep{number: step.Number, action: c.Action.Text, open: !known, outputs: l.checker.earlier[step.Number].outputs}
 	if known {
+		made.numbered = numbered(c.Name.Text, a, step, made.outputs)
 		made.main, made.open = a.Main, a.Numbered != nil && (wrong.Errors() || slices.ContainsFunc(step.Args, Arg.broken))
 	}
 	l.bind(*c.Name, named{step: made})
 	return append(items, item)
+}
+
+// numbered says why a step has as many outputs with numbers as it has; "" where that is not plain.
+func numbered(name string, a *callable, step *Step, outputs []Output) string {
+	n := len(outputs) - len(a.Outputs)
+	if a.Numbered == nil || n <= 0 {
+		return ""
+	}
+	i := slices.IndexFunc(step.Args, func(arg Arg) bool { return arg.Literal() && arg.Value.Shape == List && len(arg.Value.Items) == n })
+	if i < 0 {
+		return ""
+	}
+	of, count := kebab(step.Args[i].Name), strconv.Itoa(n)
+	if n == 1 {
+		of, count = strings.TrimSuffix(of, "s"), "one"
+	}
+	all := names(outputs[len(a.Outputs):], func(o Output) string { return kebab(o.Name) })
+	return fmt.Sprintf("%s has %s %s, so it has %s", name, count, of,
+		listed(append(all, names(a.Outputs, func(o Output) string { return kebab(o.Name) })...)))
+}
+
+// listed writes names as people do: a, b and c.
+func listed(all []string) string {
+	if len(all) < 2 {
+		return strings.Join(all, "")
+	}
+	return strings.Join(all[:len(all)-1], ", ") + " and " + all[len(all)-1]
 }
 
 // lost binds the name of a call that makes no step, and looks for what is wrong in its arguments.
@@ -139,14 +167,14 @@ func (l *lowering) evaluateAll(c *Call) {
 
 // log lowers log("…"), which is a comment.
 func (l *lowering) log(c *Call, items []Item) []Item {
-	const usage = `write log("what to show")`
+	const usage = `it is written: log("what to show")`
 	switch {
 	case c.Name != nil:
-		l.report(c.Name.Span, usage, "log is no step, and has no name")
+		l.report(c.Name.Span, usage, "log is not a step, and has no name")
 		l.lost(c)
 		return items
 	case c.Retry != nil || c.Within != nil || c.After != nil:
-		l.report(c.Action.Span, usage, "log is no step, and has no retry, within or after")
+		l.report(c.Action.Span, usage, "log is not a step, and has no retry, within or after")
 	case len(c.Arguments) != 1 || c.Arguments[0].Name != nil:
 		l.report(c.Action.Span, usage, "log shows one text")
 		l.evaluateAll(c)
@@ -157,10 +185,10 @@ func (l *lowering) log(c *Call, items []Item) []Item {
 	case text.class == classWrong:
 		return items
 	case text.live:
-		l.report(text.Span, usage, "log shows a constant text, and this is known only while the script runs")
+		l.report(text.Span, `write "what to show"`, "log shows a constant text, and this is known only while the script runs")
 		return items
 	case text.class != classText:
-		l.report(text.Span, usage, "log shows a text, not %s", text.describe())
+		l.against(text.own(), `write "what to show"`, "log shows a text, not %s", text.describe())
 		return items
 	}
 	return append(items, Item{Span: c.Span, Number: l.number(), Comment: text.text})
@@ -183,16 +211,16 @@ func (l *lowering) modifiers(c *Call, step *Step) {
 func (l *lowering) retry(r *Retrying) *Retry {
 	attempts := l.eval(r.Attempts)
 	every := l.stretch("every", r.Every, false)
-	const usage = "write retry 5 every 2m"
+	const usage = "write 5"
 	switch {
 	case attempts.class == classWrong:
 		return nil
 	case attempts.live:
-		l.report(attempts.Span, usage, "retry is a constant, and this is known only while the script runs")
+		l.report(attempts.Span, "write a number, or a param", notBefore)
 		return nil
 	case attempts.class != classNumber || attempts.unit != NoUnit || !attempts.number.IsInt() || attempts.number.Sign() <= 0 ||
 		attempts.number.Cmp(big.NewRat(maxAttempts, 1)) > 0:
-		l.report(attempts.Span, usage, "retry wants the number of attempts in all, from 1 to %d", maxAttempts)
+		l.against(attempts, usage, "retry wants the number of attempts in all, from 1 to %d", maxAttempts)
 		return nil
 	case every == nil:
 		return nil
@@ -216,8 +244,7 @@ func (l *lowering) argumentsOf(c *Call, a *callable, step *Step) {
 		}
 		t, ok := a.target(argument.Name.Text)
 		if !ok {
-			t, ok = l.noParameter(a, argument.Name)
-			l.eval(argument.Value)
+			t, ok = l.noParameter(a, argument)
 			if !ok {
 				continue
 			}
@@ -256,9 +283,16 @@ func (a *callable) spelling(t target, given string) string {
 }
 
 // noParameter reports a name that is no parameter's, and returns the one that is meant where that is clear.
-func (l *lowering) noParameter(a *callable, name *Name) (target, bool) {
-	all := a.scriptNames()
-	l.report(name.Span, nearest(name.Text, all), "%s has no parameter %q", a.Action, name.Text)
+func (l *lowering) noParameter(a *callable, argument *Argument) (target, bool) {
+	name, all := argument.Name, a.scriptNames()
+	value := l.eval(argument.Value)
+	hint := nearest(name.Text, all)
+	if len(a.bare) > 0 && closest(name.Text, all) == "" && value.class == classNumber && (value.unit == UnitSecond || value.unit == UnitSlot) {
+		if text := l.asWritten(value); text != "" {
+			hint = fmt.Sprintf("it is written: %s(%s)", a.Action, text)
+		}
+	}
+	l.report(name.Span, hint, "%s has no parameter %q", a.Action, name.Text)
 	meant := closest(name.Text, all)
 	t, ok := a.targets[meant]
 	return t, ok
@@ -316,23 +350,44 @@ func (l *lowering) positional(a *callable, step *Step, argument *Argument, given
 			best = candidates[len(candidates)-1]
 		}
 	}
-	if value.class == classNumber && value.unit == NoUnit && !value.free {
-		hint := ""
-		if value.digits != "" {
-			hint = fmt.Sprintf("write %s(%sm) or %s(%ss)", a.Action, value.digits, a.Action, value.digits)
-			if _, ok := a.target("slot"); ok {
-				hint += fmt.Sprintf(", or %s(slot: %s)", a.Action, value.digits)
-			}
-		}
-		l.report(value.Span, hint, "%s wants a time, and this has no unit", a.Action)
+	if !l.isTime(a, value) {
 		value = term{Span: value.Span}
 	}
 	if given[best] {
-		l.report(argument.Span, "keep one of them", "%s is given two times", a.Action)
+		l.report(argument.Span, "keep one", "%s has two durations", a.Action)
 		return
 	}
 	given[best] = true
 	step.Args = append(step.Args, l.arg(value, &a.Params[best], argument.Span))
+}
+
+// isTime reports a value that is no time where one stands without a name. What is wrong already is none.
+func (l *lowering) isTime(a *callable, t term) bool {
+	switch {
+	case t.class == classWrong, t.class == classAnything, t.class == classNumber && t.free:
+		return true
+	case t.class == classNumber && t.unit == NoUnit:
+		hint := ""
+		if t.digits != "" {
+			hint = fmt.Sprintf("write %sm or %ss", t.digits, t.digits)
+			if _, ok := a.target("slot"); ok {
+				hint += ", or slot: " + t.digits
+			}
+		}
+		l.against(t.own(), hint, "%s wants a time, and this has no unit", a.Action)
+		return false
+	case t.class != classNumber || t.unit != UnitSecond && t.unit != UnitSlot:
+		l.against(t.own(), "write 5m", "%s wants a time, and this is %s", a.Action, t.describe())
+		return false
+	case !t.live && t.number.Sign() < 0:
+		hint := ""
+		if t.digits != "" {
+			hint = "write " + withUnit(strings.TrimPrefix(t.digits, "-"), t.as)
+		}
+		l.against(t, hint, "a time cannot be negative")
+		return false
+	}
+	return true
 }
 
 // nameless reports a value without a name for an action whose values have names.
@@ -344,7 +399,7 @@ func (l *lowering) nameless(a *callable, step *Step, argument *Argument, given [
 	var meant int
 	hint := "it has none"
 	if all := a.scriptNames(); len(all) > 0 {
-		hint = "write NAME: value; it has " + strings.Join(all, ", ")
+		hint = "it is written: NAME: value; it has " + strings.Join(all, ", ")
 	}
 	if t, ok := a.target(argument.Value.Text); ok && argument.Value.Op == OpName {
 		meant = t[0]

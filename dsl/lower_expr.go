@@ -33,6 +33,8 @@ type term struct {
 	hidden bool // it comes from env(), and its value is not known
 	varies bool // it depends on the round of a repeat
 
+	set *spot // where it stands, if the caller gives it
+
 	// What follows belongs to what is known only while the script runs.
 
 	live    bool
@@ -81,7 +83,7 @@ func (t term) describe() string {
 		return "a text"
 	case classList:
 		if t.live {
-			return wants(t.kind, true)
+			return listOf(t.kind)
 		}
 		return "a list"
 	case classObject:
@@ -216,7 +218,7 @@ func (l *lowering) inString(name Name) term {
 	switch {
 	case t.class == classWrong:
 	case t.live:
-		return l.wrong(name.Span, "only a let, a param, a counter and experiment have a text", "%s is known only while the script runs", name.Text)
+		return l.wrong(name.Span, "only a let, a param, a counter and experiment have a text", "an output cannot be shown in a string")
 	case t.class == classNumber:
 		t.text = t.shown()
 	case t.class == classTruth:
@@ -238,7 +240,7 @@ func (l *lowering) list(e *Expr) term {
 		case of.class == classWrong:
 			t.class = classWrong
 		case of.live:
-			t = l.wrong(of.Span, "an output stands for a whole parameter: nodes: all; join(…) puts lists together", "a list holds constants, and this is known only while the script runs")
+			t = l.wrong(of.Span, "an output stands for a whole parameter: nodes: all; join(…) puts lists together", "a list can hold constants only, and this is known only while the script runs")
 		case of.class == classRange:
 			t = l.wrong(of.Span, "", "a range has no place in a list")
 		default:
@@ -262,7 +264,7 @@ func (l *lowering) object(e *Expr) term {
 		case value.class == classWrong:
 			t.class = classWrong
 		case value.live || value.class == classRange:
-			t = l.wrong(value.Span, "", "an object holds constants")
+			t = l.wrong(value.Span, "", "an object can hold constants only")
 		default:
 			t.secret, t.hidden, t.varies = t.secret || value.secret, t.hidden || value.hidden, t.varies || value.varies
 		}
@@ -279,7 +281,7 @@ func (l *lowering) rangeOf(e *Expr) term {
 	}
 	switch {
 	case low.unit != high.unit:
-		return l.wrong(e.Span, "give both ends the same unit", "a range from %s to %s", low.describe(), high.describe())
+		return l.wrong(e.Span, "give both ends the same unit", "a range cannot go from %s to %s", low.describe(), high.describe())
 	case low.number.Cmp(high.number) > 0:
 		return l.wrong(e.Span, "swap its ends", "this range begins above its end")
 	}
@@ -300,9 +302,9 @@ func (l *lowering) end(e *Expr, unit Unit) term {
 	switch {
 	case t.class == classWrong:
 	case t.live:
-		return l.wrong(t.Span, "", "the ends of a range are constants, and this is known only while the script runs")
+		return l.wrong(t.Span, "", "the ends of a range must be constants, and this is known only while the script runs")
 	case t.class != classNumber:
-		return l.wrong(t.Span, "a range is written 0.1..0.2 mina", "the ends of a range are numbers, and this is %s", t.describe())
+		return l.wrong(t.Span, "a range is written 0.1..0.2 mina", "the ends of a range must be numbers, and this is %s", t.describe())
 	}
 	return t
 }
@@ -318,7 +320,7 @@ func (l *lowering) minus(e *Expr) term {
 	if x.live {
 		return term{class: classNumber, unit: x.unit, live: true, free: x.free, formula: l.formulaOf(e, x)}
 	}
-	x.number = new(big.Rat).Neg(x.number)
+	x.number, x.set = new(big.Rat).Neg(x.number), nil
 	switch {
 	case x.digits == "":
 	case strings.HasPrefix(x.digits, "-"):
@@ -341,7 +343,7 @@ func (l *lowering) isNumber(t term, op Op) bool {
 	case classList:
 		l.report(t.Span, "count(…) says how many elements it has", "%s wants numbers, and this is a list", op)
 	case classRange:
-		l.report(t.Span, "an end of a range that is worked out stands in ( ): 1..(2 * 3)", "%s wants numbers, and this is a range", op)
+		l.report(t.Span, "an end that is worked out stands in ( ): (1 * 2)..(3 * 2)", "%s wants numbers, and this is a range", op)
 	default:
 		l.report(t.Span, "", "%s wants numbers, and this is %s", op, t.describe())
 	}
@@ -367,6 +369,11 @@ func together(x, y term) (Unit, bool) {
 
 func (l *lowering) arithmetic(e *Expr) term {
 	x, y := l.eval(e.X), l.eval(e.Y)
+	if text := l.asWritten(y); x.class == classRange && y.class == classNumber && !y.live && text != "" {
+		low, high := x.ends()
+		return l.wrong(e.Span, fmt.Sprintf("write (%s %s %s)..(%s %s %s)", low.shown(), e.Op, text, high.shown(), e.Op, text),
+			"%s wants numbers, and this begins with a range", e.Op)
+	}
 	okX, okY := l.isNumber(x, e.Op), l.isNumber(y, e.Op)
 	if !okX || !okY {
 		return term{}
@@ -426,13 +433,13 @@ func (l *lowering) comparison(e *Expr) term {
 	case numbers(x) && numbers(y):
 		x.free, y.free = x.free || x.class == classAnything, y.free || y.class == classAnything
 		if _, ok := together(x, y); !ok {
-			hint := "both sides have the same unit"
+			hint := "both sides must have the same unit"
 			for _, t := range []term{x, y} {
 				if t.unit == NoUnit && !t.live {
 					hint = "give " + t.shown() + " a unit"
 				}
 			}
-			return l.wrong(e.Span, hint, "%s is compared with %s", x.describe(), y.describe())
+			return l.wrong(e.Span, hint, "%s cannot be compared with %s", x.describe(), y.describe())
 		}
 		live = live || x.unit != y.unit
 		if !live {
@@ -441,7 +448,13 @@ func (l *lowering) comparison(e *Expr) term {
 	case equality && (x.class == classNone || y.class == classNone || x.class == classAnything || y.class == classAnything):
 	case equality && x.class == y.class && (x.class == classText || x.class == classTruth):
 	case equality:
-		return l.wrong(e.Span, "numbers, texts, and true and false can be compared", "%s is compared with %s", x.describe(), y.describe())
+		kind := func(t term) string { // its unit is not what is wrong
+			if t.class == classNumber && t.unit == NoUnit {
+				return "a number"
+			}
+			return t.describe()
+		}
+		return l.wrong(e.Span, "numbers, texts, and true and false can be compared with their like", "%s cannot be compared with %s", kind(x), kind(y))
 	default:
 		if l.isNumber(x, e.Op) { // one of them is none
 			l.isNumber(y, e.Op)
@@ -466,7 +479,7 @@ func (l *lowering) logical(e *Expr) term {
 		case side.class == classWrong || t.class == classWrong:
 			t.class = classWrong
 		case side.class != classTruth && side.class != classAnything:
-			t = l.wrong(side.Span, "compare it with something", "%s wants true or false, and this is %s", e.Op, side.describe())
+			t = l.wrong(side.Span, l.compared(side), "%s wants true or false, and this is %s", e.Op, side.describe())
 		}
 		t.live, t.varies = t.live || side.live, t.varies || side.varies
 	}
@@ -483,6 +496,19 @@ func (l *lowering) logical(e *Expr) term {
 		t.truth = sides[0].truth || sides[1].truth
 	}
 	return t
+}
+
+// compared makes a condition of what is none, as a hint.
+func (l *lowering) compared(t term) string {
+	text := l.asWritten(t)
+	switch {
+	case !t.live || text == "":
+	case t.class == classList:
+		return "write count(" + text + ") >= 1"
+	case t.class == classNumber:
+		return "write " + text + " >= " + withUnit("1", t.unit)
+	}
+	return "compare it with something"
 }
 
 // otherwise is x ?? y.
@@ -504,7 +530,7 @@ func (l *lowering) otherwise(e *Expr) term {
 	case !x.maybe:
 		return l.wrong(e.Span, "?? gives a value in place of an output that does not exist", "the left side of ?? is always there")
 	case !suits(x, y):
-		return l.wrong(e.Span, "both sides of ?? are of one kind", "%s stands in place of %s", y.describe(), x.describe())
+		return l.wrong(e.Span, "both sides of ?? must be of one kind", "%s cannot stand in place of %s", y.describe(), x.describe())
 	}
 	if !y.live && !y.hidden && x.ref != nil && x.orElse == nil {
 		x.orElse, x.maybe, x.varies = &y, false, x.varies || y.varies
@@ -632,7 +658,7 @@ func (l *lowering) function(e *Expr) term {
 		l.eval(a.Value)
 	}
 	if _, ok := l.actions[e.Text]; ok {
-		return l.wrong(e.Span, fmt.Sprintf("make it a step, x = %s(…), and write x here", e.Text), "%s is an action, and no value", e.Text)
+		return l.wrong(e.Span, fmt.Sprintf("make it a step, x = %s(…), and write x here", e.Text), "%s is an action, and not a value", e.Text)
 	}
 	return l.wrong(e.Span, cmp.Or(Suggest(e.Text, functions()), "there are "+strings.Join(functions(), ", ")), "there is no function %q", e.Text)
 }
@@ -653,8 +679,18 @@ func (l *lowering) arguments(e *Expr, n int, usage string) bool {
 // env returns the value of an environment variable. It is false where that is not set; needed says that this is an error.
 func (l *lowering) env(e *Expr, needed bool) (value term, set bool) {
 	const usage = `env("NAME")`
+	if len(e.Arguments) == 2 && e.Arguments[0].Name == nil && e.Arguments[1].Name == nil {
+		hint := ""
+		if first, second := l.textOf(e.Arguments[0].Span), l.textOf(e.Arguments[1].Span); len(first)+len(second) <= maxShown {
+			hint = fmt.Sprintf("write env(%s) ?? %s", first, second)
+		}
+		return l.wrong(e.Span, hint, "env takes one value, the name of a variable"), false
+	}
 	if !l.arguments(e, 1, usage) {
 		return term{}, false
+	}
+	if bare := e.Arguments[0].Value; bare != nil && bare.Op == OpName && l.names[bare.Text] == nil && len(l.everyName()[bare.Text]) == 0 {
+		return l.wrong(bare.Span, fmt.Sprintf("the variable's name stands in quotes: env(%q)", bare.Text), "env wants the name of a variable"), false
 	}
 	name := l.eval(e.Arguments[0].Value)
 	switch {
@@ -702,7 +738,7 @@ func (l *lowering) extreme(e *Expr) term {
 	for i, a := range e.Arguments {
 		terms[i] = l.eval(a.Value)
 		if a.Name != nil {
-			l.report(a.Name.Span, fmt.Sprintf("write %s(a, b)", e.Text), "the arguments of %s have no names", e.Text)
+			l.report(a.Name.Span, fmt.Sprintf("it is written: %s(a, b)", e.Text), "the arguments of %s cannot have names", e.Text)
 			ok = false
 		}
 		ok = l.isNumber(terms[i], Op(e.Text)) && ok
@@ -714,13 +750,13 @@ func (l *lowering) extreme(e *Expr) term {
 		return l.wrong(e.Span, fmt.Sprintf("write %s(a, b)", e.Text), "%s of nothing", e.Text)
 	}
 	best := terms[0]
-	best.digits, best.free = "", best.free || best.class == classAnything
+	best.digits, best.set, best.free = "", nil, best.free || best.class == classAnything
 	mixed := false
 	for _, t := range terms[1:] {
 		t.free = t.free || t.class == classAnything
 		unit, ok := together(best, t)
 		if !ok {
-			return l.wrong(e.Span, "give all of them the same unit", "%s of %s and %s", e.Text, best.describe(), t.describe())
+			return l.wrong(e.Span, "give all of them the same unit", "%s cannot compare %s with %s", e.Text, best.describe(), t.describe())
 		}
 		mixed = mixed || best.unit != t.unit
 		live := best.live || t.live || mixed
@@ -767,7 +803,7 @@ func (l *lowering) coverage(e *Expr) term {
 		return term{}
 	}
 	if won.class != classAnything && (won.class != classList || !won.live || won.kind != SlotsWon && won.kind != Any) {
-		return l.wrong(won.Span, "write won = slots-won(nodes: …), then coverage(won)", "coverage wants the slots that nodes won, and this is %s", won.describe())
+		return l.wrong(won.Span, "it is written: won = slots-won(nodes: …), then coverage(won)", "coverage wants the slots that nodes won, and this is %s", won.describe())
 	}
 	if from == nil {
 		return term{class: classNumber, live: true, formula: l.formulaOf(e, *won)}

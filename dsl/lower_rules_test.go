@@ -335,8 +335,8 @@ load-keys(dir: env("NOWHERE") ?? "k")
 		messages = append(messages, f.Error())
 	}
 	if diff := cmp.Diff([]string{
-		`s:6:15: "tps" wants a rate, and this is a text (write tps: 0.5 tps)`,
-		`s:6:46: "fee-payers" wants a list, and this is a text (write it in [ ])`,
+		`s:6:15: "tps" wants a rate, and this is a text (write 0.5 tps)`,
+		`s:6:46: "fee-payers" wants a list, and this is a text (write [who])`,
 		`s:7:35: "password-env" is the name of a variable, and this is its value (write the variable's name alone, in quotes)`,
 	}, messages); diff != "" {
 		t.Error(diff)
@@ -436,7 +436,7 @@ func TestRoundsAreOnceReported(t *testing.T) {
 	found := lowered(t, "repeat 25_000 as round { discovery(limit: nowhere, onlyBPs: 5) let x = 1 / (round - 20_000) wait(1m * (x + nothing)) }")
 	want := []string{
 		`s:1:43: nothing is named "nowhere" (names are made with let, param or NAME = action(…))`,
-		`s:1:61: "only-block-producers" wants true or false, and this is a number without unit (write only-block-producers: true)`,
+		`s:1:61: "only-block-producers" wants true or false, and this is a number without unit (write true)`,
 		`s:1:76: division by zero (in round 20000)`,
 		`s:1:108: nothing is named "nothing" (names are made with let, param or NAME = action(…))`,
 	}

@@ -49,7 +49,8 @@ func (l *lowering) settings() {
 
 // set returns the value that the caller gives a param in place of its own, which is of the same kind. Its places are those of its own.
 func (l *lowering) set(name, setting string, own term) term {
-	l.source = settingSource(Setting{name, setting})
+	source := settingSource(Setting{name, setting})
+	l.source = source
 	defer func() { l.source = l.tree.Source }()
 	known := l.names
 	l.names = map[string]*named{} // it is a value of its own, and knows no names
@@ -58,7 +59,12 @@ func (l *lowering) set(name, setting string, own term) term {
 	if value.class == classWrong {
 		return term{Span: own.Span}
 	}
-	return moved(value, own.Span)
+	if value.secret || own.secret || own.envy { // its place is all that may be shown of it
+		source = settingSource(Setting{name, masked})
+	}
+	value = moved(value, own.Span, source)
+	value.set.alike = value.class == own.class
+	return value
 }
 
 func (l *lowering) setting(own term) term {
@@ -69,7 +75,7 @@ func (l *lowering) setting(own term) term {
 			if own.secret || own.envy {
 				l.secret(string(l.source.Text))
 			}
-			return term{class: classText, text: string(l.source.Text), secret: own.secret || own.envy}
+			return term{Span: whole, class: classText, text: string(l.source.Text), secret: own.secret || own.envy}
 		}
 	} else if len(found) > 0 {
 		for _, f := range found {
@@ -91,25 +97,47 @@ func (l *lowering) setting(own term) term {
 		return value
 	}
 	hint := "write a value of that kind"
-	if own.class == classNumber {
-		hint = "write it as in " + own.shown()
+	switch {
+	case own.class == classNumber && own.unit == UnitSecond:
+		hint = "write a time, such as 5m"
+	case own.class == classNumber:
+		hint = "write " + own.describe() + ", such as " + own.shown()
 	}
 	return l.wrong(whole, hint, "in the script it is %s, and this is %s", own.describe(), value.describe())
 }
 
-// moved puts a term and all in it at a place.
-func moved(t term, to Span) term {
+// spot is a place in the value that the caller gives a param.
+type spot struct {
+	source *Source
+	Span
+	alike bool // it is of the kind that the script gives the param: that it does not suit is the script's fault
+}
+
+// own is a term as one that the script gives, where its kind is the script's.
+func (t term) own() term {
+	if t.set != nil && t.set.alike {
+		t.set = nil
+	}
+	return t
+}
+
+// moved puts a term and all in it at a place, and keeps where in that source it stands.
+func moved(t term, to Span, from *Source) term {
+	t.set = &spot{source: from, Span: t.Span}
+	if string(from.Text) == masked {
+		t.set.Span = Span{0, len(masked)}
+	}
 	t.Span = to
 	if t.list != nil {
 		items := slices.Clone(*t.list)
 		for i, item := range items {
-			items[i] = moved(item, to)
+			items[i] = moved(item, to, from)
 		}
 		t.list = &items
 	}
 	fields := slices.Clone(t.fields)
 	for i, field := range fields {
-		fields[i] = termField{field.name, to, moved(field.term, to)}
+		fields[i] = termField{field.name, to, moved(field.term, to, from)}
 	}
 	t.fields = fields
 	return t

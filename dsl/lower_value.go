@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/big"
 	"strconv"
+	"strings"
 )
 
 // This file makes of constants the values that the JSON stream has.
@@ -14,16 +15,16 @@ func (l *lowering) value(t term, param *Param) (Value, bool) {
 	switch {
 	case t.class == classWrong:
 		return Value{}, false
-	case t.class == classObject:
-		l.report(t.Span, "an object stands in a list", "%q cannot be an object", param.ScriptName())
+	case t.class == classObject && param.Kind == Any && !param.List:
+		l.against(t.own(), "put it into a list: [{…}]", "%q cannot be an object", param.ScriptName())
 		return Value{}, false
 	case t.class == classNone:
 	case param.List && t.class != classList:
-		l.report(t.Span, "write it in [ ]", "%q wants a list, and this is %s", param.ScriptName(), t.describe())
+		l.against(t.own(), l.asList(t.own(), *param), "%q wants a list, and this is %s", param.ScriptName(), t.describe())
 		return Value{}, false
 	case t.class == classList:
 		if !param.List && param.Kind != Any {
-			l.report(t.Span, "write "+param.ScriptName()+": "+param.example(), "%q wants %s, and this is a list", param.ScriptName(), param.wants())
+			l.against(t.own(), param.hint(), "%q wants %s, and this is a list", param.ScriptName(), param.wants())
 			return Value{}, false
 		}
 		key := listKey{t.list, param}
@@ -51,6 +52,18 @@ type listKey struct {
 
 // element returns a constant as a value for a parameter, or as an element of one.
 func (l *lowering) element(t term, param *Param) (Value, bool) {
+	v, ok := l.plain(t, param)
+	if ok && t.set != nil && param.Valid != nil && v.Shape != List && v.Shape != Null { // the checker would say it of the script
+		if wrong := param.Valid(v); wrong != "" {
+			l.against(t, param.rule(), "%q %s", param.ScriptName(), hushed(wrong, v))
+			return v, false
+		}
+	}
+	return v, ok
+}
+
+// plain returns it without asking what the action says of it.
+func (l *lowering) plain(t term, param *Param) (Value, bool) {
 	v := Value{Span: t.Span, Secret: t.secret}
 	if !l.fits(t, param) {
 		return v, false
@@ -70,8 +83,7 @@ func (l *lowering) element(t term, param *Param) (Value, bool) {
 		}
 		v.Shape, v.Text = Number, digits
 	case classRange:
-		hint := "write " + param.ScriptName() + ": " + param.example()
-		l.report(t.Span, hint, "%q wants one value, not a range", param.ScriptName())
+		l.against(t.own(), param.hint(), "%q wants one value, not a range", param.ScriptName())
 		return v, false
 	case classList:
 		return l.elements(t, param)
@@ -105,7 +117,7 @@ func (l *lowering) elements(t term, param *Param) (Value, bool) {
 	size, ok := 2, true
 	for i, item := range *t.list {
 		if fixed && (item.class == classNone || item.class == classList) {
-			l.report(item.Span, "", "%s is %s, and this is %s", param.element(), param.wantsOne(), item.describe())
+			l.against(item, "", "%s must be %s, and this is %s", param.element(), param.wantsOne(), item.describe())
 			ok = false
 			continue
 		}
@@ -134,7 +146,7 @@ func (l *lowering) fits(t term, param *Param) bool {
 	case t.class == classWrong:
 		return false
 	case t.class == classText && param.Kind == EnvName && t.secret:
-		l.report(t.Span, "write the variable's name alone, in quotes", "%q is the name of a variable, and this is its value", param.ScriptName())
+		l.against(t, "write the variable's name alone, in quotes", "%q is the name of a variable, and this is its value", param.ScriptName())
 		return false
 	case !fixed, t.class == classList, t.class == classRange, t.class == classNone:
 		return true
@@ -142,12 +154,71 @@ func (l *lowering) fits(t term, param *Param) bool {
 		t.class == classObject && shape == Object:
 		return true
 	}
-	hint := "write " + param.ScriptName() + ": " + param.example()
-	if shape == Object {
-		hint = "it is an output of a step"
+	one := *param
+	one.List = false
+	hint := one.hint()
+	if right := one.unquoted(t.text); t.class == classText && !t.secret && right != "" {
+		hint = "write " + right
 	}
-	l.report(t.Span, hint, "%s wants %s, and this is %s", param.element(), param.wantsOne(), t.describe())
+	l.against(t.own(), hint, "%s wants %s, and this is %s", param.element(), one.wants(), t.describe())
 	return false
+}
+
+// asWritten is a value as it is written, where that is short enough for a hint; else "".
+func (l *lowering) asWritten(t term) string {
+	source, span := l.source, t.Span
+	if t.set != nil {
+		source, span = t.set.source, t.set.Span
+	}
+	text := string(source.Text[span.Start:span.End])
+	if len(text) > maxShown || strings.Contains(text, "\n") {
+		return ""
+	}
+	return text
+}
+
+// maxShown is how long a part of a script may be, in bytes, that a hint shows again.
+const maxShown = 60
+
+// asList says how a value is written as the list that a parameter wants.
+func (l *lowering) asList(t term, param Param) string {
+	param.List = false
+	shape, fixed := param.Kind.shape()
+	unit, _ := param.unit()
+	fits := !fixed || t.class == classText && shape == String || t.class == classNumber && shape == Number && t.unit == unit
+	text := l.asWritten(t)
+	switch {
+	case fits && text != "":
+		return "write [" + text + "]"
+	case fits || shape == Object:
+		return "write it in [ ]"
+	default:
+		return "write [" + param.example() + "]"
+	}
+}
+
+// unquoted returns what to write for a text that holds a value of the parameter; "" for any other text.
+func (p Param) unquoted(text string) string {
+	shape, fixed := p.Kind.shape()
+	unit, _ := p.unit()
+	if !fixed || shape != Number || len(text) > maxShown {
+		return ""
+	}
+	e, found := ParseValue(NewSource("", []byte(text)))
+	if len(found) > 0 || e.Op != OpNumber {
+		return ""
+	}
+	of, _, _ := e.Unit.base()
+	switch {
+	case of == unit && (e.Unit != UnitPercent || p.Kind == Ratio):
+		return text
+	case e.Unit == NoUnit && unit == UnitNanomina:
+		return withUnit(e.Text, UnitMina)
+	case e.Unit == NoUnit:
+		return withUnit(e.Text, p.written())
+	default:
+		return ""
+	}
 }
 
 // element names a parameter, or an element of it where it is a list.
@@ -206,33 +277,47 @@ func (l *lowering) unitFits(t term, param *Param) bool {
 	if fixed && t.unit == unit {
 		return true
 	}
-	hint := "write " + param.ScriptName() + ": " + param.example()
+	one := *param
+	one.List = false
+	hint := one.hint()
 	switch {
 	case !fixed && t.unit != NoUnit:
-		l.report(t.Span, "write it without a unit", "%s is a value of any kind, and %s is %s", param.element(), t.shown(), ofUnit(t.unit))
+		if hint = ""; t.digits != "" {
+			hint = "write " + t.digits
+		}
+		l.against(t.own(), hint, "%s takes no units, and %s has one", param.element(), t.shown())
 		return false
 	case t.unit == NoUnit && (unit == NoUnit || unit == UnitSlot):
 		return true
 	case t.unit == NoUnit && t.class == classRange:
-		l.report(t.Span, hint, "%s is %s, and this range has no unit", param.element(), ofUnit(unit))
+		if low, high := t.ends(); low.digits != "" && high.digits != "" {
+			as := param.written()
+			if unit == UnitNanomina {
+				as = UnitMina
+			}
+			hint = "write " + low.digits + ".." + withUnit(high.digits, as)
+		}
+		l.against(t.own(), hint, "%s is %s, and this range has no unit", param.element(), ofUnit(unit))
 		return false
 	case t.unit == NoUnit:
 		if t.digits != "" {
 			hint = "write " + withUnit(t.digits, param.written())
 			if unit == UnitNanomina {
-				hint = fmt.Sprintf("write %s mina, or %s nanomina", t.digits, t.digits)
+				hint = fmt.Sprintf("write %s mina or %s nanomina", t.digits, t.digits)
 			}
 		}
-		l.report(t.Span, hint, "%s is %s, and %s has no unit", param.element(), ofUnit(unit), t.shown())
+		l.against(t.own(), hint, "%s needs a unit", param.element())
 		return false
+	case param.Kind == Ratio:
+		hint = "write a share, such as 5%"
 	case unit == NoUnit && t.digits != "":
 		hint = "write " + t.digits
 	}
 	if t.class == classRange {
-		l.report(t.Span, hint, "%s wants %s, and this is %s", param.element(), param.wantsOne(), ofUnit(t.unit))
+		l.against(t.own(), hint, "%s wants %s, and this is %s", param.element(), param.wantsOne(), ofUnit(t.unit))
 		return false
 	}
-	l.report(t.Span, hint, "%s wants %s, and %s is %s", param.element(), param.wantsOne(), t.shown(), ofUnit(t.unit))
+	l.against(t.own(), hint, "%s wants %s, and %s is %s", param.element(), param.wantsOne(), t.shown(), ofUnit(t.unit))
 	return false
 }
 
@@ -244,11 +329,11 @@ func (l *lowering) inBounds(t term, x *big.Rat, param *Param) bool {
 		low := new(big.Int).Div(x.Num(), x.Denom())
 		high := new(big.Int).Add(low, big.NewInt(1))
 		hint := "write " + withUnit(low.String(), as) + " or " + withUnit(high.String(), as)
-		l.report(t.Span, hint, "%s is a whole number%s, and this is %s", param.element(), param.unitWords(), t.shown())
+		l.against(t, hint, "%s must be a whole number%s, and this is %s", param.element(), param.unitWords(), t.shown())
 		return false
 	}
 	if param.Kind != Int && param.Kind != Any && x.Sign() < 0 {
-		l.report(t.Span, "", "%s cannot be negative, and this is %s", param.element(), t.shown())
+		l.against(t, "", "%s cannot be negative, and this is %s", param.element(), t.shown())
 		return false
 	}
 	if !whole {
@@ -266,10 +351,10 @@ func (l *lowering) inBounds(t term, x *big.Rat, param *Param) bool {
 	}
 	switch {
 	case x.Cmp(new(big.Rat).SetInt(least)) < 0:
-		l.report(t.Span, "", "%s is at least %s, and this is %s", param.element(), shown(least), t.shown())
+		l.against(t, "", "%s is at least %s, and this is %s", param.element(), shown(least), t.shown())
 		return false
 	case x.Cmp(new(big.Rat).SetInt(most)) > 0:
-		l.report(t.Span, "", "%s is at most %s, and this is %s", param.element(), shown(most), t.shown())
+		l.against(t, "", "%s is at most %s, and this is %s", param.element(), shown(most), t.shown())
 		return false
 	}
 	return true
@@ -302,7 +387,7 @@ func (p Param) written() Unit {
 // wants says what a parameter wants, in the words of the script language.
 func (p Param) wants() string {
 	if p.List {
-		return fmt.Sprintf("a list (of: %s)", p.Kind)
+		return listOf(p.Kind)
 	}
 	unit, _ := p.unit()
 	shape, fixed := p.Kind.shape()
@@ -337,7 +422,7 @@ func (p Param) example() string {
 	case len(p.Words) > 0:
 		return p.Words[0]
 	case !fixed:
-		return "…"
+		return "5"
 	case unit == UnitNanomina && p.End != NoEnd:
 		return "0.1..0.2 mina"
 	case unit == UnitNanomina:
@@ -357,8 +442,42 @@ func (p Param) example() string {
 	case shape == Bool:
 		return "true"
 	case shape == String:
-		return `"…"`
+		return `"` + p.Kind.sample() + `"`
 	default:
 		return "…"
 	}
+}
+
+// sample is a text of the kind.
+func (k Kind) sample() string {
+	switch k {
+	case PublicKey:
+		return "B62q…"
+	case PrivateKey:
+		return "EK…"
+	case Address, Server:
+		return "10.0.0.1:3086"
+	case Path:
+		return "./keys"
+	case EnvName:
+		return "PASSWORD"
+	default:
+		return "text"
+	}
+}
+
+// hint says what to write for a parameter.
+func (p Param) hint() string {
+	if shape, fixed := p.Kind.shape(); fixed && shape == Object {
+		return "it is an output of a step"
+	}
+	return "write " + p.example()
+}
+
+// rule says what a value is like that an action does not refuse; "" where the refusal says it.
+func (p Param) rule() string {
+	if p.Kind == PublicKey {
+		return "a public key begins with B62q"
+	}
+	return ""
 }

@@ -21,11 +21,12 @@ type named struct {
 
 // namedStep is a step that has a name.
 type namedStep struct {
-	number  int
-	action  string
-	main    string
-	outputs []Output
-	open    bool // it is not known which outputs it has: what is wrong with the step was said
+	number   int
+	action   string
+	main     string
+	outputs  []Output
+	numbered string // why it has as many outputs with numbers as it has
+	open     bool   // it is not known which outputs it has: what is wrong with the step was said
 }
 
 // bind gives a name its meaning, until the end of the block that is being lowered.
@@ -95,7 +96,7 @@ func (l *lowering) name(e *Expr) term {
 	case n.step != nil:
 		return l.mainOutput(e, n)
 	default:
-		return l.wrong(e.Span, fmt.Sprintf("write %s.step2.receipt, or %s.NAME.receipt", e.Text, e.Text), "%s is another run, and no value", e.Text)
+		return l.wrong(e.Span, fmt.Sprintf("write %s.step2.receipt, or %s.NAME.receipt", e.Text, e.Text), "%s is another run, and not a value", e.Text)
 	}
 }
 
@@ -198,11 +199,15 @@ func (l *lowering) stepOutput(e *Expr, n *named, output string, span Span) term 
 		}
 		known := names(step.outputs, func(o Output) string { return kebab(o.Name) })
 		for _, m := range l.options.Metrics { // some of them may begin with the same word
-			if name, ok := strings.CutPrefix(m.Name, n.Text+"."); ok && l.judging {
+			if name, ok := strings.CutPrefix(m.Name, n.Text+"."); ok && l.judging && m.Later == "" {
 				known = append(known, name)
 			}
 		}
-		return l.wrong(span, nearest(output, known), "%s (%s) has no output %q", n.Text, step.action, output)
+		hint := nearest(output, known)
+		if stem := strings.TrimRight(output, "0123456789"); stem != output && step.numbered != "" && slices.Contains(known, stem+"1") {
+			hint = step.numbered
+		}
+		return l.wrong(span, hint, "%s (%s) has no output %q", n.Text, step.action, output)
 	}
 	root := e.X.Span
 	return l.output(step.outputs[i], &Ref{Span: e.Span, Step: step.number, StepSpan: root, Name: step.outputs[i].Name, NameSpan: span})
@@ -253,13 +258,16 @@ func (l *lowering) isMetric(word string) bool {
 	return slices.ContainsFunc(l.options.Metrics, func(m Metric) bool { return strings.HasPrefix(m.Name, word+".") })
 }
 
+// metricNames are those of the metrics that can be asked for now.
 func (l *lowering) metricNames() []string {
-	return names(l.options.Metrics, func(m Metric) string { return m.Name })
+	now := slices.DeleteFunc(slices.Clone(l.options.Metrics), func(m Metric) bool { return m.Later != "" })
+	return names(now, func(m Metric) string { return m.Name })
 }
 
 // made is where a name is made, whether or not it is known where somebody asks for it.
 type made struct {
 	at     Span
+	by     Span   // the statement that makes it
 	within *Span  // the block that it is known in; nil for the whole script
 	where  string // what that block is
 }
@@ -278,7 +286,7 @@ func (l *lowering) everyName() map[string][]made {
 func (l *lowering) findNames(s Statement, within *Span, where string) {
 	found := func(name *Name) {
 		if name != nil {
-			l.everywhere[name.Text] = append(l.everywhere[name.Text], made{name.Span, within, where})
+			l.everywhere[name.Text] = append(l.everywhere[name.Text], made{name.Span, s.Place(), within, where})
 		}
 	}
 	inside := func(b *Block, within *Span, where string) {
@@ -329,6 +337,9 @@ func (l *lowering) unknown(name string, span Span) term {
 		return l.wrong(span, "write a value, such as 30m", "a setting knows no names: nothing is named %q", name)
 	}
 	l.missing[name] = true
+	if whole, hint := l.rate(name, span); hint != "" {
+		return l.wrong(whole, hint, "%s is not a unit", name)
+	}
 	for _, m := range l.everyName()[name] {
 		line := l.line(m.at)
 		inside := m.within == nil || m.within.Start <= span.Start && span.End <= m.within.End
@@ -340,10 +351,28 @@ func (l *lowering) unknown(name string, span Span) term {
 		case l.binding == m.at:
 			return l.wrong(span, "it can be used behind this statement", "%q is the name of what this statement makes", name)
 		case m.at.Start >= span.Start:
-			return l.wrong(span, "put this statement behind line "+line, "%q is used before it is made", name)
+			hint := "put this statement behind line " + line
+			if end := l.line(Span{Start: m.by.End}); end != line {
+				hint = fmt.Sprintf("put this statement behind the one that makes %q (lines %s-%s)", name, line, end)
+			}
+			return l.wrong(span, hint, "%q is used before it is made", name)
 		}
 	}
 	return l.wrong(span, l.guess(name), "nothing is named %q", name)
+}
+
+// rate says what somebody meant who wrote a rate with a unit such as /hour, and where all of it stands; "" for any other name.
+func (l *lowering) rate(name string, span Span) (whole Span, hint string) {
+	unit, known := map[string]Unit{
+		"sec": UnitPerSec, "second": UnitPerSec, "seconds": UnitPerSec, "m": UnitPerMin, "minute": UnitPerMin, "minutes": UnitPerMin,
+		"hour": UnitPerHour, "hours": UnitPerHour,
+	}[name]
+	before, divided := strings.CutSuffix(string(l.source.Text[max(0, span.Start-maxShown):span.Start]), "/")
+	digits := before[len(strings.TrimRight(before, "0123456789_.")):]
+	if !known || !divided || digits == "" || len(l.everyName()[name]) > 0 {
+		return Span{}, ""
+	}
+	return Span{span.Start - 1 - len(digits), span.End}, "write " + digits + string(unit)
 }
 
 // maxGuesses bounds how many names are compared with those that stand for nothing: a long script may have thousands of either.

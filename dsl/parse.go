@@ -54,7 +54,7 @@ func ParseValue(source *Source) (*Expr, Findings) {
 		err = finding(nil, spanOf(t), -1, "", "%s stands behind a whole value", shown(t))
 	}
 	var f Finding
-	if errors.As(err, &f) {
+	if errors.As(withColumn(err, source), &f) {
 		f.Source = source
 		return nil, Findings{f}
 	}
@@ -64,7 +64,7 @@ func ParseValue(source *Source) (*Expr, Findings) {
 // refuse says what keeps a text from being read at all.
 func refuse(source *Source) Findings {
 	if len(source.Text) > MaxBytes {
-		return Findings{finding(source, Span{}, -1, "", "a script of %d bytes: %d are the most", len(source.Text), MaxBytes)}
+		return Findings{finding(source, Span{}, -1, "", "a script of %d bytes: at most %d can be read", len(source.Text), MaxBytes)}
 	}
 	if utf8.Valid(source.Text) {
 		return nil
@@ -253,7 +253,7 @@ func written(word string) string {
 	case "parallel", "finally":
 		return word + " { … }"
 	case "repeat":
-		return "repeat 4 as round { … }"
+		return "repeat 4 { … }"
 	case "within":
 		return "within 30m { … }"
 	case "expect":
@@ -262,8 +262,6 @@ func written(word string) string {
 		return "watch condition after 10m"
 	case "on":
 		return "on failure { … }"
-	case "search":
-		return "search rate from 0.2 tps to 3 tps until within 0.1 tps { … }"
 	default:
 		return ""
 	}
@@ -319,6 +317,8 @@ func (p *parser) explain(lex *lexer.PeekingLexer, err error) Finding {
 	}
 	var unexpected *participle.UnexpectedTokenError
 	switch {
+	case first.Value == "search" && next.Value != "=" && next.Value != "(":
+		return finding(nil, spanOf(&first), -1, "", "search is not available yet")
 	case first.Type == keywordToken && next.Value == "=" && first.Value != "let" && first.Value != "param":
 		err = reserved(&first)
 	case errors.As(err, &unexpected) && unexpected.Unexpected.Pos == first.Pos:
@@ -327,11 +327,11 @@ func (p *parser) explain(lex *lexer.PeekingLexer, err error) Finding {
 		for lex.Peek().Pos != unexpected.Unexpected.Pos {
 			lex.Next()
 		}
-		wanted := map[string]string{"let": `"="`, "param": `"="`, "use": `"as"`, "on": `"failure"`, "search": "the next word of a search"}[first.Value]
-		err = misplaced(lex, wanted, near(lex.Peek(), "as", "failure", "from", "to", "until"))
+		wanted := map[string]string{"let": `"="`, "param": `"="`, "use": `"as"`, "on": `"failure"`}[first.Value]
+		err = misplaced(lex, wanted, near(lex.Peek(), "as", "failure"))
 	}
 	var f Finding
-	if !errors.As(err, &f) {
+	if !errors.As(withColumn(err, p.scan.source), &f) {
 		f = finding(nil, spanOf(&first), -1, "", "this statement cannot be read") // it has more parts than participle reads
 	}
 	if f.Hint == "" {
@@ -349,8 +349,12 @@ func noStatement(lex *lexer.PeekingLexer) error {
 		return closesNothing(t)
 	case t.Type == keywordToken && (next.Value == "(" || next.Value == ":"):
 		return reserved(t)
-	case t.Type == keywordToken && slices.Contains([]string{"retry", "within", "after"}, t.Value):
-		hint = t.Value + " stands behind an action or a condition"
+	case t.Value == "retry":
+		hint = "retry stands behind an action: discovery() retry 5 every 2m"
+	case t.Value == "within":
+		hint = "within stands behind an action or a condition: expect count(all) >= 1 within 15m"
+	case t.Value == "after":
+		hint = "after stands behind a condition: watch count(all) >= 1 after 10m"
 	case t.Value == "failure", t.Value == "on-failure":
 		hint = "it is written: on failure { … }"
 	case t.Type == nameToken && elsewhere(t.Value) != "":

@@ -114,7 +114,7 @@ func TestReadJSONErrors(t *testing.T) {
 		{"not a number", stepWith("NaN"), `s:1:44: step 0: NaN is no JSON value`},
 		{"hexadecimal", stepWith("0x10"), `s:1:45: step 0: 'x' stands where a comma or the object's end } should`},
 		{"grouped digits", stepWith("20_000"), `s:1:46: step 0: '_' stands where a comma or the object's end } should`},
-		{"401 characters", stepWith(strings.Repeat("1", 401)), `s:1:44: step 0: a number of 401 characters (400 are the most)`},
+		{"401 characters", stepWith(strings.Repeat("1", 401)), `s:1:44: step 0: a number of 401 characters (at most 400 characters)`},
 
 		// depth
 		{"lists in lists", deep("["), `s:1:1001: lists and objects are nested in each other above 1000 levels`},

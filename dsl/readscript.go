@@ -18,6 +18,10 @@ func Read(name string, r io.Reader, o LowerOptions) (*Script, Findings, error) {
 	if len(text) > MaxBytes {
 		return nil, Findings{tooLarge(name)}, nil
 	}
+	if list := beginsList(text); list >= 0 {
+		source := NewSource(name, text)
+		return nil, Findings{finding(source, Span{list, list + 1}, -1, "remove [, ] and the commas between the steps", "a JSON step stream is steps one after the other, not a list")}, nil
+	}
 	if !isJSON(text) {
 		tree, found := Parse(name, text)
 		if found.Errors() {
@@ -40,6 +44,15 @@ func Read(name string, r io.Reader, o LowerOptions) (*Script, Findings, error) {
 		found = append(found, finding(source, Span{0, len(s.Value)}, -1, "", "a JSON script has no params to set"))
 	}
 	return script, found, nil
+}
+
+// beginsList returns where a JSON list begins that is given as a script; -1 when none is.
+func beginsList(text []byte) int {
+	rest := bytes.TrimLeft(bytes.TrimPrefix(text, []byte(byteOrderMark)), " \t\r\n")
+	if !bytes.HasPrefix(rest, []byte("[")) || !bytes.HasPrefix(bytes.TrimLeft(rest[1:], " \t\r\n"), []byte("{")) {
+		return -1
+	}
+	return len(text) - len(rest)
 }
 
 // isJSON reports whether a script begins as a JSON step stream does.

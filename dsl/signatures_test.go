@@ -36,7 +36,7 @@ func signatures() []dsl.Signature {
 				{Name: "amount", Kind: dsl.Nanomina, Unit: "nanomina"},
 				{Name: "receiver", Kind: dsl.PublicKey, Required: true, Doc: "who is paid", Valid: func(v dsl.Value) string {
 					if !strings.HasPrefix(v.Text, "B62") {
-						return "is no public key"
+						return "is not a public key"
 					}
 					return ""
 				}},

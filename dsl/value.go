@@ -339,7 +339,7 @@ func (r *reader) number() (string, error) {
 		return "", r.expected("a digit")
 	}
 	if r.at-start > maxNumber {
-		return "", r.fail(start, r.at, fmt.Sprintf("%d are the most", maxNumber), "a number of %d characters", r.at-start)
+		return "", r.fail(start, r.at, fmt.Sprintf("at most %d characters", maxNumber), "a number of %d characters", r.at-start)
 	}
 	return string(r.text[start:r.at]), nil
 }
