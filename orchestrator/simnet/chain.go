@@ -36,6 +36,12 @@ type block struct {
 	made     time.Time       // network time at which the production began
 	best     bool            // lies on the chain of the best tip of all
 	listed   json.RawMessage // its transactions as traces list them, once they were asked for
+
+	works   []*work // SNARK work that its transactions need
+	bought  []*work // SNARK work whose proofs it holds
+	dueWork int     // how much SNARK work it should have held
+	missing *work   // the first of that which its producer had no proof of; nil when there was none
+	pending []*work // what its chain needs after it, the oldest first
 }
 
 // included is a command in a block. failure is empty when it was applied.
@@ -138,6 +144,7 @@ func (n *Network) build(d *daemon, slot int, draw uint64) *block {
 	}
 	b.ledger, b.touched = work.seal()
 	b.hash = stateHash(n.opts.Seed, b)
+	n.buyWork(b)
 	return b
 }
 
@@ -193,6 +200,9 @@ const (
 	purposeTrace
 	purposePeer
 	purposeDropLog
+	purposeWork
+	purposeLinger
+	purposeRepeat
 )
 
 // mix folds numbers into one that looks random (the finalizer of SplitMix64).

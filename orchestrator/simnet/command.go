@@ -9,7 +9,7 @@ import (
 )
 
 // command is a user command: a payment, or a zkApp command reduced to what it moves. It is shared by all pools and blocks, and never
-// changes once it was made.
+// changes once it was made (signed is spelled out when it is first needed).
 type command struct {
 	serial    uint64 // in the order of making
 	kind      string // "payment", or "zkapp:UPDATES:PROOFS", as traces name it (internal-trace, section 2.2)
@@ -22,6 +22,7 @@ type command struct {
 	origin    *node         // where it was submitted
 	schedule  string        // handle, empty for a command that no schedule sent
 	submitted time.Time     // network time
+	signed    string        // its signature, once it was asked for
 }
 
 // move takes an amount from one account to another. An account that does not exist yet is created, and the creation fee taken from what
@@ -54,6 +55,9 @@ func totalCost(sender accountID, fee mina.Nanomina, moves []move) mina.Nanomina 
 // signature returns a text of the form of the fee payer's signature, by which traces name a command. It is made up: nothing in the
 // simulation looks into it (docs/simnet.md).
 func (c *command) signature(seed uint64) string {
+	if c.signed != "" {
+		return c.signed
+	}
 	var in [24]byte
 	binary.LittleEndian.PutUint64(in[:], seed)
 	binary.LittleEndian.PutUint64(in[8:], c.serial)
@@ -64,7 +68,8 @@ func (c *command) signature(seed uint64) string {
 	rx[31] &= 0x3f // below the field's order, as a real one is
 	s[31] &= 0x3f
 	payload := append([]byte{1}, rx[:]...)
-	return mina.EncodeBase58Check(versionSignature, append(payload, s[:]...))
+	c.signed = mina.EncodeBase58Check(versionSignature, append(payload, s[:]...))
+	return c.signed
 }
 
 // Version bytes of base58check texts (keyfiles, section 1).

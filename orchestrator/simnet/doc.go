@@ -18,11 +18,14 @@
 //	chain.go                          slots, winners, blocks, the choice between chains
 //	node.go, gossip.go, restart.go    nodes and their daemons; who reaches whom; ends and returns
 //	schedule.go, zkapp.go, funding.go what daemons do for their clients
-//	internallog.go, trace.go          the internal log and what is in it
+//	snarkwork.go                      what has to be proven, and whose pools hold the proofs
+//	internallog.go                    the internal log, a bounded queue
+//	trace.go, traceprocess.go         what is in it: records of the daemon, of its prover and its verifier
 //	uptime.go, wallet.go              reports and the online list; what the mina executable does
 //	resolver.go, request.go           operations of the ITN port, and the faults in front of it
 //	faults.go                         how a network misbehaves
 //	journal.go, record.go, history.go the ground truth
+//	truth.go                          what evidence is compared with: internal logs, transactions, SNARK work
 //
 // Blocks, commands and ledgers are shared by all nodes and never change; a node holds pointers to them. A thousand nodes are one process.
 package simnet

@@ -30,6 +30,12 @@ func (g *gating) allows(peer *node) bool {
 // nodeSet is a set of nodes, one bit each. The zero value is empty.
 type nodeSet []uint64
 
+func (s nodeSet) remove(node *node) {
+	if word := node.index / 64; word < len(s) {
+		s[word] &^= 1 << (node.index % 64)
+	}
+}
+
 func (s nodeSet) has(node *node) bool {
 	word := node.index / 64
 	return word < len(s) && s[word]&(1<<(node.index%64)) != 0
@@ -147,6 +153,7 @@ func (n *Network) exchange() {
 		}
 		if apart {
 			n.exchangeCommands(members)
+			n.exchangeProofs(members, best)
 		}
 		n.synced++
 		for _, node := range members {

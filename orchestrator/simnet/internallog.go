@@ -11,11 +11,12 @@ import (
 type internalLog struct {
 	tracer   *tracer
 	capacity int
-	events   []logEvent // oldest first, from head on; the first one may have entries that were dropped already
-	head     int        // events before it are gone; their places are cleared out when they are many
-	next     int        // ID of the next entry
-	first    int        // ID of the first retained entry
-	calls    int        // call numbers used so far
+	events   []logEvent   // oldest first, from head on; the first one may have entries that were dropped already
+	head     int          // events before it are gone; their places are cleared out when they are many
+	next     int          // ID of the next entry
+	first    int          // ID of the first retained entry
+	calls    processCalls // call numbers used so far
+	kept     *keptLog     // everything, for tests; nil when it is not kept
 }
 
 // logEvent is something that a daemon traces, with the entries first to first+count−1.
@@ -23,21 +24,30 @@ type logEvent struct {
 	kind    logKind
 	first   int
 	count   int
-	call    int // number of its first call
+	calls   processCalls // call numbers that were used before it
 	at      time.Time
 	block   *block
 	command *command
-	reason  string // why a pool did not take the command
+	works   []*work
+	proof   *proof // of SNARK work
+	sender  *node  // of the proof; nil when it was made here
+	reason  string // why a pool did not take the command, or the proof
+	lingers bool   // the block stays the current one, and what follows outside blocks falls into its trace
 }
 
 type logKind uint8
 
 const (
-	logStarted  logKind = iota // tracing begins
-	logReceived                // a block came by gossip
-	logFetched                 // a block that was missed came from a peer
-	logProduced                // a block was produced here
-	logDiff                    // a command came to the pool
+	logStarted       logKind = iota // tracing begins
+	logReceived                     // a block came by gossip
+	logFetched                      // a block that was missed came from a peer
+	logProduced                     // a block was produced here
+	logDiff                         // a command came to the pool
+	logRepeated                     // a block came by gossip once more
+	logWorkRemoved                  // SNARK work is needed no longer
+	logWorkAdded                    // SNARK work is needed
+	logWorkScheduled                // SNARK work was given to workers
+	logWorkReceived                 // the proof of a SNARK work came to the pool
 )
 
 func newInternalLog(capacity int, tracer *tracer) *internalLog {
@@ -46,10 +56,14 @@ func newInternalLog(capacity int, tracer *tracer) *internalLog {
 
 // add appends an event's entries; the oldest ones beyond the capacity are lost.
 func (l *internalLog) add(e logEvent) {
-	e.first, e.count, e.call = l.next, l.tracer.size(e.kind), l.calls+1
+	m := l.tracer.measure(e)
+	e.first, e.count, e.calls = l.next, m.count, l.calls
+	l.calls.add(m.calls)
 	l.next += e.count
-	l.calls += l.tracer.calls(e.kind)
 	l.events = append(l.events, e)
+	if l.kept != nil {
+		l.kept.events = append(l.kept.events, e)
+	}
 	l.forget(l.next - 1 - l.capacity)
 }
 
@@ -73,21 +87,24 @@ func (l *internalLog) forget(last int) {
 // last returns the ID of the newest entry, 0 before the first one.
 func (l *internalLog) last() int { return l.next - 1 }
 
-// from returns the retained entries with an ID of at least start.
-func (l *internalLog) from(n *Network, node *node, start int) []itn.Log {
+// from returns the retained entries with an ID of at least start, and the IDs of those that the fault drop-logs keeps back.
+func (l *internalLog) from(n *Network, node *node, start int) (logs []itn.Log, withheld []int) {
 	start = max(start, l.first)
-	var logs []itn.Log
 	for _, e := range l.events[l.head:] {
 		if e.first+e.count <= start {
 			continue
 		}
 		for i, entry := range l.tracer.entries(n, node, e) {
-			if entry.ID = e.first + i; entry.ID >= start && !n.logDropped(node, entry.ID) {
+			switch entry.ID = e.first + i; {
+			case entry.ID < start:
+			case n.logDropped(node, entry.ID):
+				withheld = append(withheld, entry.ID)
+			default:
 				logs = append(logs, entry)
 			}
 		}
 	}
-	return logs
+	return logs, withheld
 }
 
 // flush removes the entries up to an ID and returns how many there were.

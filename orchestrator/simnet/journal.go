@@ -109,24 +109,26 @@ type ScheduleEnded struct {
 
 // CommandSent is a command that the pool of the node it was submitted to took, and that was gossiped.
 type CommandSent struct {
-	Memo     string `json:"memo"`
-	Type     string `json:"type"`
-	Sender   string `json:"sender"` // public key
-	Nonce    uint32 `json:"nonce"`
-	Fee      uint64 `json:"fee"`                // nanomina
-	Handle   string `json:"handle,omitempty"`   // of the schedule or funding job that sent it
-	Receiver string `json:"receiver,omitempty"` // public key, payments only
-	Amount   uint64 `json:"amount,omitempty"`   // nanomina, payments only
+	Memo      string `json:"memo"`
+	Signature string `json:"signature"` // of the fee payer, by which traces name the command
+	Type      string `json:"type"`
+	Sender    string `json:"sender"` // public key
+	Nonce     uint32 `json:"nonce"`
+	Fee       uint64 `json:"fee"`                // nanomina
+	Handle    string `json:"handle,omitempty"`   // of the schedule or funding job that sent it
+	Receiver  string `json:"receiver,omitempty"` // public key, payments only
+	Amount    uint64 `json:"amount,omitempty"`   // nanomina, payments only
 }
 
 // CommandRejected is a command that the pool of the node it was submitted to did not take.
 type CommandRejected struct {
-	Memo   string `json:"memo"`
-	Type   string `json:"type"`
-	Sender string `json:"sender"`
-	Nonce  uint32 `json:"nonce"`
-	Handle string `json:"handle,omitempty"`
-	Reason string `json:"reason"`
+	Memo      string `json:"memo"`
+	Signature string `json:"signature"` // as in CommandSent
+	Type      string `json:"type"`
+	Sender    string `json:"sender"`
+	Nonce     uint32 `json:"nonce"`
+	Handle    string `json:"handle,omitempty"`
+	Reason    string `json:"reason"`
 }
 
 // CommandDropped is a command that left the pool of the node it was submitted to although no block took it: after a change of best tip its
@@ -140,12 +142,13 @@ type CommandDropped struct {
 
 // BlockCommand is a command in a block.
 type BlockCommand struct {
-	Memo    string `json:"memo"`
-	Type    string `json:"type"`
-	Sender  string `json:"sender"`
-	Nonce   uint32 `json:"nonce"`
-	Fee     uint64 `json:"fee"`
-	Failure string `json:"failure,omitempty"` // why its transfers were undone; empty when it was applied
+	Memo      string `json:"memo"`
+	Signature string `json:"signature"` // as in CommandSent
+	Type      string `json:"type"`
+	Sender    string `json:"sender"`
+	Nonce     uint32 `json:"nonce"`
+	Fee       uint64 `json:"fee"`
+	Failure   string `json:"failure,omitempty"` // why its transfers were undone; empty when it was applied
 }
 
 // BlockProduced is a block that its producer finished.
@@ -158,6 +161,87 @@ type BlockProduced struct {
 	Coinbase uint64         `json:"coinbase"`
 	Commands []BlockCommand `json:"commands,omitempty"`
 	Created  []string       `json:"created,omitempty"` // public keys of the accounts that it creates
+
+	Works       []BlockWork       `json:"works,omitempty"`       // SNARK work that its transactions need
+	Bought      [][]int           `json:"bought,omitempty"`      // IDs of the SNARK work whose proofs it holds
+	Interrupted *WorkInterruption `json:"interrupted,omitempty"` // why it could not hold more; nil when it held all it should
+}
+
+// BlockWork is SNARK work that a block's transactions need.
+type BlockWork struct {
+	IDs  []int      `json:"ids"`  // one for each job, one or two
+	Jobs [][]string `json:"jobs"` // what is to be proven: type, signature and memo of a command; else type, and for a coinbase its amount in MINA
+}
+
+// WorkInterruption says that a block could hold no more proofs: that of one SNARK work was missing.
+type WorkInterruption struct {
+	At     int    `json:"at"` // proofs that it holds
+	Reason string `json:"reason"`
+	IDs    []int  `json:"ids"` // of the SNARK work that is missing
+}
+
+// TraceSource says how a node came to a block.
+type TraceSource string
+
+// The ways in which nodes come to blocks.
+const (
+	TraceReceived TraceSource = "received" // by gossip
+	TraceFetched  TraceSource = "fetched"  // from a peer, after it was missed
+	TraceProduced TraceSource = "produced" // its own
+)
+
+// BlockTraced is a block that a node has integrated, at the entry's time. Only with Options.JournalNodes.
+type BlockTraced struct {
+	Hash   string      `json:"hash"`
+	Source TraceSource `json:"source"`
+	Began  time.Time   `json:"began"` // the first checkpoint, network time: arrival, or beginning of the production
+}
+
+// BlockRepeated is a block that came to a node by gossip once more, and was let go. Only with Options.JournalNodes.
+type BlockRepeated struct {
+	Hash string `json:"hash"`
+}
+
+// TipChanged is a node's new best tip. Only with Options.JournalNodes.
+type TipChanged struct {
+	Hash   string `json:"hash"`
+	Height int    `json:"height"`
+	Slot   int    `json:"slot"`
+	Left   int    `json:"left,omitempty"` // blocks that left the node's chain: the depth of the reorganisation
+}
+
+// CommandReceived is a command that came to a node's pool. Only with Options.JournalNodes.
+type CommandReceived struct {
+	Memo      string `json:"memo"`
+	Signature string `json:"signature"` // as in CommandSent
+	Type      string `json:"type"`
+	Sender    string `json:"sender,omitempty"` // host; empty at the node where it was submitted
+	Reason    string `json:"reason,omitempty"` // why the pool did not take it; empty when it did
+}
+
+// WorkAction is what becomes of SNARK work at a node.
+type WorkAction string
+
+// What becomes of SNARK work.
+const (
+	WorkAdded     WorkAction = "added"     // the best tip needs it
+	WorkRemoved   WorkAction = "removed"   // the best tip needs it no longer
+	WorkScheduled WorkAction = "scheduled" // it was given to workers
+)
+
+// WorkListed is what becomes of SNARK work at a node, in order. Older daemons trace none of it. Only with Options.JournalNodes.
+type WorkListed struct {
+	Action WorkAction `json:"action"`
+	Works  [][]int    `json:"works"` // IDs of each
+}
+
+// WorkReceived is a proof that came to a node's SNARK pool, which judged it at the entry's time. Only with Options.JournalNodes.
+type WorkReceived struct {
+	IDs     []int     `json:"ids"`
+	Prover  string    `json:"prover"`           // public key
+	Sender  string    `json:"sender,omitempty"` // host; empty at the node whose workers made the proof
+	Arrived time.Time `json:"arrived"`          // network time
+	Reason  string    `json:"reason,omitempty"` // why the pool did not take it; empty when it did
 }
 
 // BlockIncluded is a block that from now on lies on the chain of the network's best block.
@@ -218,6 +302,7 @@ type DaemonStopped struct {
 	Reason     StopReason `json:"reason"`
 	Clean      bool       `json:"clean,omitempty"` // its chain was thrown away
 	LastLogID  int        `json:"lastLogId"`       // of the internal log that ended with it; 0 when it was empty
+	Retained   int        `json:"retained"`        // ID of the oldest entry that it still held; one above LastLogID when it held none
 }
 
 // DaemonStarted is the beginning of a daemon's run.
@@ -248,13 +333,24 @@ type LogsRead struct {
 	Start int `json:"start"`           // as asked for
 	First int `json:"first,omitempty"` // IDs, absent when there were none
 	Last  int `json:"last,omitempty"`
-	Count int `json:"count"` // less than Last − First + 1 where the fault drop-log took entries
+	Count int `json:"count"` // less than Last − First + 1 where the fault drop-logs took entries
+
+	Retained int   `json:"retained"`           // ID of the oldest entry that the log still held; one above the last one when it held none
+	Withheld []int `json:"withheld,omitempty"` // IDs that the fault drop-logs took from this answer
 }
 
 // LogsFlushed is a flushInternalLogs.
 type LogsFlushed struct {
 	End     int `json:"end"`
 	Deleted int `json:"deleted"`
+
+	Retained int `json:"retained"` // as in LogsRead, before the flush
+}
+
+// LogsRetained is what a running daemon's internal log holds at the end of the network.
+type LogsRetained struct {
+	Retained  int `json:"retained"` // as in LogsRead
+	LastLogID int `json:"lastLogId"`
 }
 
 // UptimeReported is a report that was sent to the uptime service.
@@ -308,6 +404,27 @@ func (BlockIncluded) Kind() string { return "block-included" }
 func (BlockOrphaned) Kind() string { return "block-orphaned" }
 
 // Kind implements Fact.
+func (BlockTraced) Kind() string { return "block-traced" }
+
+// Kind implements Fact.
+func (BlockRepeated) Kind() string { return "block-repeated" }
+
+// Kind implements Fact.
+func (TipChanged) Kind() string { return "tip-changed" }
+
+// Kind implements Fact.
+func (CommandReceived) Kind() string { return "command-received" }
+
+// Kind implements Fact.
+func (WorkListed) Kind() string { return "work-listed" }
+
+// Kind implements Fact.
+func (WorkReceived) Kind() string { return "work-received" }
+
+// Kind implements Fact.
+func (LogsRetained) Kind() string { return "logs-retained" }
+
+// Kind implements Fact.
 func (AccountCreated) Kind() string { return "account-created" }
 
 // Kind implements Fact.
@@ -349,7 +466,8 @@ func allFacts() []Fact {
 		NetworkStarted{}, NetworkStopped{}, RequestAnswered{}, ScheduleAccepted{}, ScheduleRefused{}, StopRequested{}, ScheduleEnded{},
 		CommandSent{}, CommandRejected{}, CommandDropped{}, BlockProduced{}, BlockIncluded{}, BlockOrphaned{}, AccountCreated{},
 		GatingSet{}, LimitSet{}, DaemonStopping{}, DaemonStopped{}, DaemonStarted{}, FundingStarted{}, FundingEnded{}, LogsRead{},
-		LogsFlushed{}, UptimeReported{}, FaultStruck{},
+		LogsFlushed{}, UptimeReported{}, FaultStruck{}, BlockTraced{}, BlockRepeated{}, TipChanged{}, CommandReceived{}, WorkListed{},
+		WorkReceived{}, LogsRetained{},
 	}
 }
 

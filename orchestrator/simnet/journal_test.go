@@ -117,6 +117,8 @@ func TestWrittenJournalIsTheHistory(t *testing.T) {
 
 func FuzzReadHistory(f *testing.F) {
 	f.Add(`{"time":"2024-05-01T10:00:00Z","wall":"2024-05-01T10:00:00Z","node":"a","kind":"limit-set","fact":{"limit":3}}` + "\n")
+	f.Add(`{"time":"2024-05-01T10:00:00Z","wall":"2024-05-01T10:00:00Z","node":"a","kind":"logs-read","fact":{"first":3,"last":1,"count":2,"retained":9,"withheld":[4,2]}}` + "\n")
+	f.Add(`{"time":"2024-05-01T10:00:00Z","wall":"2024-05-01T10:00:00Z","node":"a","kind":"block-produced","fact":{"works":[{}],"bought":[[],[1]]}}` + "\n")
 	f.Add("{\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		history, err := simnet.ReadHistory(strings.NewReader(text))
@@ -129,6 +131,10 @@ func FuzzReadHistory(f *testing.F) {
 			}
 		}
 		_, _, _ = history.Schedules(), history.Chain(), history.Overlaps()
+		_, _ = history.Transactions(), history.Works()
+		for _, run := range history.LogRuns() {
+			_, _ = run.Missed(), run.Gaps()
+		}
 	})
 }
 

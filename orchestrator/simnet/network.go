@@ -52,6 +52,9 @@ type Network struct {
 	exchangeDue time.Time        // the exchange of chains planned last
 	synced      int
 	faults      *faultTable
+	jobs        uint64      // SNARK jobs made so far
+	workChange  workChange  // the one that was worked out last
+	keptLogs    []*keptLog  // of all runs of all daemons; only with Options.KeepLogs
 	reports     chan report // nil when the network serves the online list itself
 	ports       *ports      // nil while nothing listens
 
@@ -199,6 +202,9 @@ func (n *Network) Stop() error {
 			errs = append(errs, driver.Wait())
 		}
 		n.do(func() {
+			for _, retained := range n.retainedLogs() {
+				n.journal.add(retained)
+			}
 			n.record(nil, NetworkStopped{})
 			n.ended = true
 		})
@@ -261,12 +267,14 @@ func (n *Network) fail(err error) {
 	}
 }
 
-func (n *Network) record(node *node, fact Fact) {
+func (n *Network) record(node *node, fact Fact) { n.journal.add(n.entry(node, fact)) }
+
+func (n *Network) entry(node *node, fact Fact) Entry {
 	entry := Entry{Time: n.now, Wall: n.clock.Wall(), Fact: fact}
 	if node != nil {
 		entry.Node = node.address
 	}
-	n.journal.add(entry)
+	return entry
 }
 
 func (n *Network) newUUID() string {

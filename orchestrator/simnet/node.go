@@ -21,6 +21,7 @@ type node struct {
 	staked  uint64  // MINA that its account holds at genesis, which is its stake for ever; 0 for a node that does not produce
 	stake   float64 // its share of all producers' stake
 	older   bool
+	proves  bool // coordinates SNARK workers
 
 	tip    *block  // nil: the chain has to be fetched first
 	daemon *daemon // nil while the node is down
@@ -74,12 +75,19 @@ func (n *Network) boot(node *node) {
 		return
 	}
 	d.server = server
+	if n.opts.KeepLogs {
+		d.log.kept = &keptLog{node: node, uuid: d.uuid}
+		n.keptLogs = append(n.keptLogs, d.log.kept)
+	}
 	d.log.add(logEvent{kind: logStarted, at: n.now})
 	node.daemon = d
 	n.synced++
 	node.synced = n.synced
 	n.topologyChanged()
 	n.record(node, DaemonStarted{ServerUUID: d.uuid})
+	if node.tip != nil {
+		d.listWork(nil, node.tip)
+	}
 }
 
 // stop ends a daemon's run, if it has not ended yet, and closes the port.
@@ -100,11 +108,14 @@ func (n *Network) halt(d *daemon, reason StopReason) {
 		n.endFunding(d.jobs[handle], EndKilled)
 	}
 	node.daemon = nil
+	if node.tip != nil {
+		forgetWork(node, node.tip.pending)
+	}
 	if d.clean {
 		node.tip = nil
 	}
 	n.topologyChanged()
-	n.record(node, DaemonStopped{ServerUUID: d.uuid, Reason: reason, Clean: d.clean, LastLogID: d.log.last()})
+	n.record(node, DaemonStopped{ServerUUID: d.uuid, Reason: reason, Clean: d.clean, LastLogID: d.log.last(), Retained: d.log.first})
 }
 
 // resume plans the start of a node that is down. A later plan replaces an earlier one; a negative wait is never.
@@ -134,19 +145,37 @@ func (d *daemon) receive(b *block) {
 	if b == d.node.tip {
 		return
 	}
-	d.log.add(logEvent{kind: logReceived, at: d.node.net.now, block: b})
+	n, node := d.node.net, d.node
+	d.trace(logEvent{
+		kind: logReceived, at: n.now, block: b, lingers: mix(n.opts.Seed, purposeLinger, uint64(node.index), b.draw)%8 == 0,
+	})
 	d.changeOver(b)
+	if mix(n.opts.Seed, purposeRepeat, uint64(node.index), b.draw)%16 == 0 {
+		n.plan(n.now.Add(n.opts.Latency/2), func() {
+			if node.daemon == d {
+				d.trace(logEvent{kind: logRepeated, at: n.now, block: b})
+			}
+		})
+	}
+}
+
+// trace logs what the daemon does with a block or a command.
+func (d *daemon) trace(e logEvent) {
+	d.log.add(e)
+	if n := d.node.net; n.opts.JournalNodes {
+		n.recordTraced(d, e)
+	}
 }
 
 // produced is the end of a block's production at the node that built it.
 func (d *daemon) produced(b *block) {
-	d.log.add(logEvent{kind: logProduced, at: d.node.net.now, block: b})
+	d.trace(logEvent{kind: logProduced, at: d.node.net.now, block: b})
 	d.changeOver(b)
 }
 
 // fetch is the arrival of a best tip that the node missed and now gets from a peer.
 func (d *daemon) fetch(b *block) {
-	d.log.add(logEvent{kind: logFetched, at: d.node.net.now, block: b})
+	d.trace(logEvent{kind: logFetched, at: d.node.net.now, block: b})
 	d.changeOver(b)
 }
 
@@ -158,7 +187,11 @@ func (d *daemon) changeOver(b *block) {
 		return
 	}
 	d.node.tip = b
+	d.listWork(old, b)
 	left, joined, known := branches(old, b)
+	if n := d.node.net; n.opts.JournalNodes {
+		n.record(d.node, TipChanged{Hash: b.hash, Height: b.height, Slot: b.slot, Left: len(left)})
+	}
 	affected := make(map[accountID][]*command)
 	for _, lost := range left {
 		for _, id := range lost.touched {
@@ -202,7 +235,7 @@ func (d *daemon) submit(c *command) (rejected string) {
 	} else {
 		rejected = d.pool.add(c, node.tip.ledger.get(c.sender))
 	}
-	d.log.add(logEvent{kind: logDiff, at: n.now, command: c, reason: rejected})
+	d.trace(logEvent{kind: logDiff, at: n.now, command: c, reason: rejected})
 	if rejected != "" {
 		n.recordRejected(c, rejected)
 		return rejected
@@ -218,7 +251,7 @@ func (d *daemon) offer(c *command) {
 	if d.node.tip != nil {
 		reason = d.pool.add(c, d.node.tip.ledger.get(c.sender))
 	}
-	d.log.add(logEvent{kind: logDiff, at: d.node.net.now, command: c, reason: reason})
+	d.trace(logEvent{kind: logDiff, at: d.node.net.now, command: c, reason: reason})
 }
 
 func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K {

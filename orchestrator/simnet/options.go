@@ -46,6 +46,9 @@ type Options struct {
 	ListPort uint16
 	// MaxLogs bounds each node's internal log, in entries; 500 by default (itn-graphql, section 1).
 	MaxLogs int
+	// KeepLogs keeps every entry of every daemon's internal log besides, for [Network.KeptLogs]. It is meant for tests: memory then grows with
+	// the length of the run.
+	KeepLogs bool
 
 	// BlockCapacity is the number of commands that a block holds; 128 by default.
 	BlockCapacity int
@@ -53,6 +56,12 @@ type Options struct {
 	PoolSize int
 	// MinFee is the least fee that a pool takes, in nanomina; DefaultMinFee by default.
 	MinFee mina.Nanomina
+
+	// SnarkCoordinators is how many nodes have SNARK work proven, each all of it: the first ones after the producers. 1 by default, none when
+	// negative.
+	SnarkCoordinators int
+	// ProofTime is the network time from the scheduling of SNARK work to its proof, a quarter more or less; a third of a slot by default.
+	ProofTime time.Duration
 
 	// RestartAfter is the network time until a stopped node returns: 2 slots by default, never when negative.
 	RestartAfter time.Duration
@@ -73,6 +82,9 @@ type Options struct {
 	Journal io.Writer
 	// KeepJournal keeps the journal's entries in memory, for [Network.History]. It then grows with the length of the run.
 	KeepJournal bool
+	// JournalNodes puts into the journal, too, what each single node traces of each block, command and SNARK work. It makes the journal as many
+	// times longer as there are nodes.
+	JournalNodes bool
 	// Logger takes what an operator would miss; nil is silent.
 	Logger *zap.Logger
 }
@@ -99,6 +111,8 @@ func (o Options) resolve() (Options, error) {
 	o.BlockCapacity = cmp.Or(o.BlockCapacity, 128)
 	o.PoolSize = cmp.Or(o.PoolSize, 3000)
 	o.MinFee = cmp.Or(o.MinFee, DefaultMinFee)
+	o.SnarkCoordinators = cmp.Or(o.SnarkCoordinators, 1)
+	o.ProofTime = cmp.Or(o.ProofTime, o.Slot/3)
 	o.RestartAfter = cmp.Or(o.RestartAfter, 2*o.Slot)
 	o.RestartAfterClean = cmp.Or(o.RestartAfterClean, 10*o.Slot)
 	o.Logger = cmp.Or(o.Logger, zap.NewNop())
@@ -125,6 +139,8 @@ func (o Options) validate() error {
 	check(o.Latency > 0, "a latency of %v: give one above 0", o.Latency)
 	check(o.MaxLogs > 0, "an internal log of %d entries: give at least 1", o.MaxLogs)
 	check(o.BlockCapacity > 0, "a block capacity of %d commands: give at least 1", o.BlockCapacity)
+	check(o.SnarkCoordinators <= max(o.Nodes, 1), "%d SNARK coordinators of %d nodes", o.SnarkCoordinators, o.Nodes)
+	check(o.ProofTime > 0, "a proof time of %v: give one above 0", o.ProofTime)
 	check(o.PoolSize > 0, "a pool of %d commands: give at least 1", o.PoolSize)
 	check(len(o.ITNKeys) > 0, "no ITN key: nobody could use the nodes' ports")
 	for i, key := range o.ITNKeys {
@@ -198,6 +214,9 @@ func (n *Network) makeNodes() error {
 		}
 		n.nodes = append(n.nodes, node)
 		n.byAddress[node.address], n.byHost[node.host], n.byPeerID[node.peerID] = node, node, node
+	}
+	for i := range max(n.opts.SnarkCoordinators, 0) {
+		n.nodes[(n.opts.Producers+i)%len(n.nodes)].proves = true
 	}
 	for _, node := range n.nodes {
 		node.stake = float64(node.staked) / float64(max(stakes, 1))

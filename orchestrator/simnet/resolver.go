@@ -58,8 +58,9 @@ func (r resolver) SlotsWon(ctx context.Context) (won []int, err error) {
 // InternalLogs implements itnserver.Resolver.
 func (r resolver) InternalLogs(_ context.Context, startLogID int) (logs []itn.Log, err error) {
 	err = r.run(func(n *Network) error {
-		logs = r.d.log.from(n, r.d.node, startLogID)
-		read := LogsRead{Start: startLogID, Count: len(logs)}
+		var withheld []int
+		logs, withheld = r.d.log.from(n, r.d.node, startLogID)
+		read := LogsRead{Start: startLogID, Count: len(logs), Retained: r.d.log.first, Withheld: withheld}
 		if len(logs) > 0 {
 			read.First, read.Last = logs[0].ID, logs[len(logs)-1].ID
 		}
@@ -72,8 +73,9 @@ func (r resolver) InternalLogs(_ context.Context, startLogID int) (logs []itn.Lo
 // FlushInternalLogs implements itnserver.Resolver.
 func (r resolver) FlushInternalLogs(_ context.Context, endLogID int) (deleted int, err error) {
 	err = r.run(func(n *Network) error {
+		retained := r.d.log.first
 		deleted = r.d.log.flush(endLogID)
-		n.record(r.d.node, LogsFlushed{End: endLogID, Deleted: deleted})
+		n.record(r.d.node, LogsFlushed{End: endLogID, Deleted: deleted, Retained: retained})
 		return nil
 	})
 	return deleted, err

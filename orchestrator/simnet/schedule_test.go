@@ -59,8 +59,8 @@ func TestPaymentsFollowTheGrid(t *testing.T) {
 		for i, sent := range facts[simnet.CommandSent](w.History()) {
 			sender := senders[i%3].PublicKey().String()
 			want := simnet.CommandSent{
-				Memo: fmt.Sprintf("exp-0-0-%d", i), Type: "payment", Sender: sender, Nonce: uint32(i / 3), Fee: sent.Fee, Handle: handle,
-				Receiver: senders[0].PublicKey().String(), Amount: 1000,
+				Memo: fmt.Sprintf("exp-0-0-%d", i), Signature: sent.Signature, Type: "payment", Sender: sender, Nonce: uint32(i / 3), Fee: sent.Fee,
+				Handle: handle, Receiver: senders[0].PublicKey().String(), Amount: 1000,
 			}
 			if diff := cmp.Diff(want, sent); diff != "" {
 				t.Errorf("payment %d (-want +got):\n%s", i, diff)

@@ -26,7 +26,7 @@ func TestZkappLoadDeploysAndThenSends(t *testing.T) {
 		// Deployments: one interval apart, the first after one interval, paid in turn with the deployment fee.
 		for i := range 4 {
 			want := simnet.CommandSent{
-				Memo: fmt.Sprintf("zk-0-0-%d", i), Type: "zkapp:2:0", Sender: payers[i%2].PublicKey().String(), Nonce: uint32(i / 2),
+				Memo: fmt.Sprintf("zk-0-0-%d", i), Signature: sent[i].Signature, Type: "zkapp:2:0", Sender: payers[i%2].PublicKey().String(), Nonce: uint32(i / 2),
 				Fee: 1_000_000_000, Handle: handle,
 			}
 			if diff := cmp.Diff(want, sent[i]); diff != "" || at[i] != time.Duration(i+1)*5*time.Second {
