@@ -11,7 +11,7 @@ FUZZTIME ?= 10s
 GOLANGCI_LINT_VERSION := v2.12.2
 LINT := .tools/golangci-lint-$(GOLANGCI_LINT_VERSION)
 
-.PHONY: help build test race lint fmt fuzz bench soak demo check verify clean
+.PHONY: help build postgres test race lint fmt fuzz bench soak demo check verify clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,7 +20,11 @@ build: ## build every program into bin/
 	@mkdir -p bin
 	$(GO) build -o bin/ ./cmd/...
 
-test: ## run all tests with the race detector; random repetitions cut down to ROUNDS (default 10)
+postgres: ## install the PostgreSQL server's binaries, which tests start themselves, where they are missing
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || \
+	  { if [ "$$(id -u)" = 0 ]; then apt-get install -y postgresql; else sudo apt-get install -y postgresql; fi; }
+
+test: postgres ## run all tests with the race detector; random repetitions cut down to ROUNDS (default 10)
 	ROUNDS=$(ROUNDS) $(GO) test -race -timeout 18m ./...
 
 race: test ## the same as test: the race detector is always on
