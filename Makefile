@@ -22,7 +22,7 @@ build: ## build every program into bin/
 
 postgres: ## install the PostgreSQL server's binaries, which tests start themselves, where they are missing
 	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || \
-	  { if [ "$$(id -u)" = 0 ]; then apt-get install -y postgresql; else sudo apt-get install -y postgresql; fi; }
+	  { sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; $$sudo apt-get update -q && $$sudo apt-get install -y postgresql; }
 
 test: postgres ## run all tests with the race detector; random repetitions cut down to ROUNDS (default 10)
 	ROUNDS=$(ROUNDS) $(GO) test -race -timeout 18m ./...

@@ -56,11 +56,8 @@ func (o *outputs) silence(step int, a asked) {
 	o.asked[step] = a
 }
 
-// want says that the script's item of that index refers to an output.
+// want says that the script's item of that index refers to an output of this run.
 func (o *outputs) want(ref *dsl.Ref, item int) {
-	if ref.File != "" {
-		return
-	}
 	key := outputKey{step: ref.Step, name: ref.Name}
 	o.wanted[key] = max(o.wanted[key], item)
 }
