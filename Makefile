@@ -51,8 +51,9 @@ fuzz: ## run each fuzz target for FUZZTIME (default 10s)
 bench: ## run the benchmarks; docs/benchmarks.md says what they mean
 	$(GO) test -run '^$$' -bench . -benchtime 1s -timeout 60m ./...
 
-soak: ## run the random tests with their full numbers (about 15 minutes)
-	ROUNDS=100 $(GO) test -race -count 1 -timeout 120m -run 'Killed|Random|ManyFaults|AfterEveryLine|RecordCannot' -v ./cmd/orchestrator ./orchestrator
+soak: ## run the random tests with their full numbers (about 45 minutes)
+	ROUNDS=100 $(GO) test -race -count 1 -timeout 120m -run 'Killed|Random|ManyFaults|AfterEveryLine|RecordCannot|ThousandNodes' -v \
+	  ./cmd/orchestrator ./orchestrator ./cmd/fetcher
 
 demo: build ## a whole experiment on a simulated network, in under two minutes
 	scripts/demo.sh

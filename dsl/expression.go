@@ -388,6 +388,14 @@ func member(lex *lexer.PeekingLexer) (tall, error) {
 		}
 		lex.Next()
 		x, err = on(&Expr{Span: Span{x.Start, endOf(t)}, Op: OpMember, Text: t.Value, X: x.Expr}, x)
+		if err != nil || lex.Peek().Value != "(" {
+			continue
+		}
+		args, highest, wrong := arguments(lex)
+		if wrong != nil {
+			return tall{}, wrong
+		}
+		x, err = on(&Expr{Span: Span{x.Start, behind(lex)}, Op: OpScope, X: x.Expr, Arguments: args}, x, highest)
 	}
 	return x, err
 }

@@ -361,10 +361,17 @@ func inOrder(spans []Span) []Span {
 }
 
 // isList reports whether it prints as a list in brackets, which may take several lines.
-func (e *Expr) isList() bool { return e.Op == OpCall || e.Op == OpList || e.Op == OpObject }
+func (e *Expr) isList() bool {
+	return e.Op == OpCall || e.Op == OpScope || e.Op == OpList || e.Op == OpObject
+}
 
 // brackets returns where the brackets of such a list stand.
-func (e *Expr) brackets() Span { return Span{e.Start + len(e.Text), e.End} }
+func (e *Expr) brackets() Span {
+	if e.Op == OpScope {
+		return Span{e.X.End, e.End}
+	}
+	return Span{e.Start + len(e.Text), e.End}
+}
 
 // list prints what stands in brackets: on one line where the rest of it and so many bytes behind have room there, and else each item on a line
 // of its own.
@@ -478,6 +485,9 @@ func (p *printer) expression(e *Expr, least int) {
 	case OpCall:
 		p.write(e.Text)
 		p.list("(", ")", e.Arguments, e.brackets(), comma)
+	case OpScope:
+		p.expression(e.X, levelMember)
+		p.list("(", ")", e.Arguments, e.brackets(), comma)
 	case OpList:
 		items := make([]Argument, len(e.Items))
 		for i, item := range e.Items {
@@ -522,7 +532,7 @@ func levelOf(op Op) int {
 		return levelMinus
 	case OpNot:
 		return levelNot
-	case OpNumber, OpString, OpName, OpMember, OpCall, OpList, OpObject, OpNone, OpTrue, OpFalse:
+	case OpNumber, OpString, OpName, OpMember, OpCall, OpScope, OpList, OpObject, OpNone, OpTrue, OpFalse:
 		return levelMember
 	default:
 		_, level := binary(op)

@@ -140,17 +140,18 @@ func checkHeld(held Held) (Held, error) {
 }
 
 func (e evaluation) metric(f *Formula) (known, error) {
-	measured := e.facts.Metric(f.Text)
+	name := f.Text + f.Scope.String()
+	measured := e.facts.Metric(f.Text, f.Scope)
 	number, err := interval{measured.Low, measured.High}.sized()
 	if err != nil {
-		return known{}, fmt.Errorf("the metric %s: %w", f.Text, err)
+		return known{}, fmt.Errorf("the metric %s: %w", name, err)
 	}
 	v := known{kind: aNumber, number: number, unit: f.Value.Unit, window: measured.Window}
 	switch _, exact := number.exact(); {
 	case measured.Missing != "":
 		v.missing = []string{measured.Missing}
 	case !exact:
-		v.missing = []string{f.Text + " is not known exactly"}
+		v.missing = []string{name + " is not known exactly"}
 	}
 	return v, nil
 }

@@ -27,8 +27,8 @@ func (s somewhere) Output(ref *Ref) (Held, bool) {
 	}
 	return s.missing[ref.Name], false
 }
-func (s somewhere) Metric(name string) Measured { return s.metrics[name] }
-func (s somewhere) SlotDuration() time.Duration { return s.lasts }
+func (s somewhere) Metric(name string, scope Scope) Measured { return s.metrics[name+scope.String()] }
+func (s somewhere) SlotDuration() time.Duration              { return s.lasts }
 func (s somewhere) Slot() (int64, bool) {
 	if s.slot == nil {
 		return 0, false

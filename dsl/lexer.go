@@ -527,7 +527,7 @@ func inBraces(quoted string, start int) (wrong Finding, end int) {
 	case len(found) > 0 || len(text) > maxShown:
 	case e.Op == OpName:
 		hint = "write ${" + text + "}"
-	case e.Op == OpMember:
+	case e.Op == OpMember || e.Op == OpScope:
 		message, hint = "an output cannot be shown in a string", "only a let, a param, a counter and experiment have a text"
 	default:
 		hint = "let x = " + text + ", then ${x}"

@@ -85,9 +85,9 @@ func (l *lowering) call(c *Call, items []Item) []Item {
 	switch {
 	case !known && c.Action.Text == logAction:
 		return l.log(c, items)
-	case !known && (c.Action.Text == "gather-logs" || c.Action.Text == "snark-pool"):
+	case !known && c.Action.Text == "snark-pool":
 		l.report(c.Action.Span, "", "%s is not available yet", c.Action.Text)
-		l.pool = c.Action.Text == "snark-pool"
+		l.pool = true
 		l.lost(c)
 		return items
 	}

@@ -138,6 +138,8 @@ func (l *lowering) evaluated(e *Expr) term {
 		return l.member(e)
 	case OpCall:
 		return l.function(e)
+	case OpScope:
+		return l.narrowed(e)
 	case OpList:
 		return l.list(e)
 	case OpObject:

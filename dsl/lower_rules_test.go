@@ -152,6 +152,13 @@ func TestLower(t *testing.T) {
 				"8 expect (and (and (< (neg 2.lastSlot) 3) (< (/ (* chain.longest-gap slots 2) 3) 6 slots)) (> max(3, count(0.participant)) 3))\n",
 		},
 		{
+			"metrics of a part of the run",
+			"param last = 1\nlet k = \"zkapps\"\nexpect tx.rejected(round: 0, kind: payments) < 1% and tx.rejected() < 2%\nexpect tx.latency.p95(kind: k) < 3 slots\n" +
+				"repeat 2 as round {\n  expect tx.latency.p95(round: round) < 90s\n}\nexpect tx.rejected(kind: \"payments\", round: last * 2,) < 1%",
+			"0 expect (and (< tx.rejected(round: 0, kind: payments) 1/100) (< tx.rejected 1/50))\n1 expect (< tx.latency.p95(kind: zkapps) s 3 slots)\n" +
+				"2 expect (< tx.latency.p95(round: 0) s 90 s)\n3 expect (< tx.latency.p95(round: 1) s 90 s)\n4 expect (< tx.rejected(round: 2, kind: payments) 1/100)\n",
+		},
+		{
 			"what is known only while the script runs, as a parameter",
 			"all = discovery()\nc = count(of: all, limit: 3)\ndiscovery(limit: count(all) / 2)\ndiscovery(limit: c.count)\ndiscovery(limit: c.count + 1, only-block-producers: count(all) > 3)",
 			"0 step 0 all: discovery()\n1 step 1 c: count(of: 0.participant, limit: 3)\n2 step 2: discovery(limit: (/ count(0.participant) 2))\n" +

@@ -86,7 +86,7 @@ func shownFormula(f *dsl.Formula) string {
 	case dsl.OpName:
 		return shownRef(f.Ref)
 	case dsl.OpMember:
-		return strings.TrimSpace(f.Text + " " + string(f.Value.Unit))
+		return strings.TrimSpace(f.Text + f.Scope.String() + " " + string(f.Value.Unit))
 	case "constant":
 		switch {
 		case f.Value.Number != nil:

@@ -170,7 +170,7 @@ func (l *lowering) member(e *Expr) term {
 	last := Span{e.End - len(e.Text), e.End}
 	switch {
 	case !ok && l.isMetric(root.Text):
-		return l.wrong(e.Span, cmp.Or(Suggest(full, l.metricNames()), "there are "+strings.Join(l.metricNames(), ", ")), "there is no metric %s", full)
+		return l.wrong(e.Span, l.metricHint(root.Text, full), "there is no metric %s", full)
 	case !ok || n.beside:
 		return l.unknown(root.Text, root.Span)
 	case n.constant != nil:
@@ -199,7 +199,7 @@ func (l *lowering) stepOutput(e *Expr, n *named, output string, span Span) term 
 		}
 		known := names(step.outputs, func(o Output) string { return kebab(o.Name) })
 		for _, m := range l.options.Metrics { // some of them may begin with the same word
-			if name, ok := strings.CutPrefix(m.Name, n.Text+"."); ok && l.judging && m.Later == "" {
+			if name, ok := strings.CutPrefix(m.Name, n.Text+"."); ok && l.judging {
 				known = append(known, name)
 			}
 		}
@@ -241,10 +241,7 @@ func (l *lowering) outputNames() map[string]string {
 }
 
 func (l *lowering) metric(e *Expr, m Metric) term {
-	switch {
-	case m.Later != "":
-		return l.wrong(e.Span, "", "%s cannot be asked for yet: %s", m.Name, m.Later)
-	case !l.judging:
+	if !l.judging {
 		return l.wrong(e.Span, "expect and watch ask for it", "the metric %s cannot be used here", m.Name)
 	}
 	unit, _, _ := m.Unit.base()
@@ -258,10 +255,110 @@ func (l *lowering) isMetric(word string) bool {
 	return slices.ContainsFunc(l.options.Metrics, func(m Metric) bool { return strings.HasPrefix(m.Name, word+".") })
 }
 
-// metricNames are those of the metrics that can be asked for now.
-func (l *lowering) metricNames() []string {
-	now := slices.DeleteFunc(slices.Clone(l.options.Metrics), func(m Metric) bool { return m.Later != "" })
-	return names(now, func(m Metric) string { return m.Name })
+// metricHint says which metric may be meant, or else which of them begin with the same word.
+func (l *lowering) metricHint(word, given string) string {
+	all := names(l.options.Metrics, func(m Metric) string { return m.Name })
+	alike := slices.DeleteFunc(slices.Clone(all), func(name string) bool { return !strings.HasPrefix(name, word+".") })
+	return cmp.Or(Suggest(given, all), "there are "+listed(alike))
+}
+
+// kindsOfLoad are the words that the kind of a scope may be.
+func kindsOfLoad() []string { return []string{"payments", "zkapps"} }
+
+// narrowed is METRIC(round: 2, kind: payments): the metric of a part of the run.
+func (l *lowering) narrowed(e *Expr) term {
+	t := l.eval(e.X)
+	t.Span = e.Span
+	in := Span{e.X.End, e.End}
+	scope, varies, ok := l.scope(e)
+	switch {
+	case t.class == classWrong || !ok:
+		return term{}
+	case t.formula == nil || t.formula.Op != OpMember:
+		return l.wrong(in, "write "+l.textOf(e.X.Span), "only metrics of transactions have a round and a kind")
+	case !l.metrics[t.formula.Text].Scoped && len(e.Arguments) > 0:
+		scoped := slices.DeleteFunc(slices.Clone(l.options.Metrics), func(m Metric) bool { return !m.Scoped })
+		return l.wrong(in, "these have a round and a kind: "+listed(names(scoped, func(m Metric) string { return m.Name })),
+			"%s is of the whole run", t.formula.Text)
+	}
+	t.formula.Span, t.formula.Scope, t.varies = e.Span, scope, varies
+	return t
+}
+
+// scope works out the arguments of a metric, and whether they depend on the round of a repeat. It is false where they are wrong, which is
+// reported.
+func (l *lowering) scope(e *Expr) (scope Scope, varies, ok bool) {
+	const usage = "it is written: tx.included(round: 2, kind: payments)"
+	known := []string{"round", "kind"}
+	given := map[string]bool{}
+	ok = true
+	for _, a := range e.Arguments {
+		switch {
+		case a.Value == nil: // the parser said what is wrong
+			ok = false
+		case a.Name == nil:
+			l.report(a.Span, usage, "what narrows a metric has a name: round or kind")
+			ok = false
+		case !slices.Contains(known, a.Name.Text):
+			l.report(a.Name.Span, cmp.Or(nearest(a.Name.Text, known), usage), "a metric has no parameter %q", a.Name.Text)
+			ok = false
+		case given[a.Name.Text]:
+			l.report(a.Name.Span, "keep one of them", "%q is given twice", a.Name.Text)
+			ok = false
+		case a.Name.Text == "kind":
+			var fits bool
+			scope.Kind, fits = l.kindOfLoad(a.Value)
+			ok = ok && fits
+		default:
+			round := l.eval(a.Value)
+			varies = round.varies
+			var fits bool
+			scope.Round, fits = l.roundOf(round)
+			ok = ok && fits
+		}
+		if a.Name != nil {
+			given[a.Name.Text] = true
+		}
+	}
+	return scope, varies, ok
+}
+
+// roundOf returns the round that a value is. It is false where it is none, which is reported.
+func (l *lowering) roundOf(t term) (*int64, bool) {
+	switch {
+	case t.class == classWrong:
+		return nil, false
+	case t.live:
+		l.report(t.Span, "write a number, a param, or the counter of a repeat", notBefore)
+		return nil, false
+	case t.class != classNumber || t.unit != NoUnit || !t.number.IsInt() || t.number.Sign() < 0 || !t.number.Num().IsInt64():
+		l.against(t.own(), "write round: 0", "a round is a whole number from 0 on")
+		return nil, false
+	}
+	round := t.number.Num().Int64()
+	return &round, true
+}
+
+// kindOfLoad returns the kind of transactions that a value says: a word, or a text that is one. It is false where it is none, which is
+// reported.
+func (l *lowering) kindOfLoad(e *Expr) (string, bool) {
+	words := kindsOfLoad()
+	t := term{Span: e.Span, class: classText, text: e.Text}
+	if e.Op != OpName || l.names[e.Text] != nil && !slices.Contains(words, e.Text) {
+		t = l.eval(e)
+	}
+	all := strings.Join(words, " or ")
+	switch {
+	case t.class == classWrong:
+		return "", false
+	case t.class != classText || t.live || t.hidden || t.secret:
+		l.against(t.own(), "write kind: "+words[0], "a kind is %s, not %s", all, t.describe())
+		return "", false
+	case !slices.Contains(words, t.text):
+		l.against(t, cmp.Or(Suggest(t.text, words), "write "+all), "a kind is %s, not %s", all, t.text)
+		return "", false
+	}
+	return t.text, true
 }
 
 // made is where a name is made, whether or not it is known where somebody asks for it.

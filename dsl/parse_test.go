@@ -201,6 +201,8 @@ func shape(e *dsl.Expr) string {
 		return string(e.Op)
 	case dsl.OpMember:
 		return "(" + shape(e.X) + " ." + e.Text + ")"
+	case dsl.OpScope:
+		return "(" + shape(e.X) + "! " + args(e.Arguments) + ")"
 	case dsl.OpCall:
 		return "(" + e.Text + "! " + args(e.Arguments) + ")"
 	case dsl.OpList:
@@ -220,6 +222,10 @@ func shape(e *dsl.Expr) string {
 
 func TestParseValue(t *testing.T) {
 	for text, want := range map[string]string{
+		"tx.included(round: 2)":        "((tx .included)! round:2)",
+		"a.b(c, d: [1],).e(f)":         "((((a .b)! c d:[1]) .e)! f)",
+		"a.b()":                        "((a .b)! )",
+		"a.b()()":                      "",
 		"5":                            "5",
 		"1_000.50e-3":                  "1_000.50e-3",
 		"1E9":                          "1E9",

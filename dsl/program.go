@@ -2,7 +2,9 @@ package dsl
 
 import (
 	"encoding/json"
+	"fmt"
 	"math/big"
+	"strings"
 	"time"
 )
 
@@ -67,8 +69,29 @@ type Metric struct {
 	Name string
 	Unit Unit // of its value: NoUnit, UnitSecond, UnitSlot, UnitTPS
 	Doc  string
-	// Later says why it cannot be asked for yet; "" when it can.
-	Later string
+	// Scoped says whether it takes a Scope.
+	Scoped bool
+}
+
+// Scope narrows a metric to a part of the run. Only the metrics that are Scoped take one.
+type Scope struct {
+	Round *int64 // the round of an experiment that repeats, from 0; nil for all
+	Kind  string // payments or zkapps; "" for both
+}
+
+// String writes the scope as a script does, in its parentheses; "" for the whole run.
+func (s Scope) String() string {
+	var parts []string
+	if s.Round != nil {
+		parts = append(parts, fmt.Sprintf("round: %d", *s.Round))
+	}
+	if s.Kind != "" {
+		parts = append(parts, "kind: "+s.Kind)
+	}
+	if parts == nil {
+		return ""
+	}
+	return "(" + strings.Join(parts, ", ") + ")"
 }
 
 // Formula is an expression whose value is known only while the script runs: it asks for outputs, metrics or the slot. What is constant was
@@ -79,6 +102,7 @@ type Formula struct {
 	Text   string     // name of the metric or function
 	Ref    *Ref       // OpName
 	Value  Constant   // opConstant; of a metric only its Unit, that of the metric's value
+	Scope  Scope      // of a metric
 	Args   []*Formula // of coverage: the slots won, or these with the first and the last slot of a window
 	Number int        // of the step that it is an argument of; -1 in a condition
 
@@ -97,16 +121,16 @@ func (f *Formula) Refs() []*Ref {
 	return refs
 }
 
-// Metrics returns the names of the metrics that the formula asks for.
-func (f *Formula) Metrics() []string {
-	var names []string
+// Metrics returns the parts of the formula that ask for a metric: Text is its name, and Scope what part of the run it is asked of.
+func (f *Formula) Metrics() []*Formula {
 	if f.Op == OpMember {
-		names = append(names, f.Text)
+		return []*Formula{f}
 	}
+	var asked []*Formula
 	for _, arg := range f.Args {
-		names = append(names, arg.Metrics()...)
+		asked = append(asked, arg.Metrics()...)
 	}
-	return names
+	return asked
 }
 
 // opConstant is the Op of a formula's leaf that is a value.
@@ -125,8 +149,8 @@ type Constant struct {
 type Facts interface {
 	// Output returns what an output holds, and false where it never came to be.
 	Output(ref *Ref) (Held, bool)
-	// Metric returns what is known of a metric.
-	Metric(name string) Measured
+	// Metric returns what is known of a metric in that part of the run.
+	Metric(name string, scope Scope) Measured
 	// Slot returns the current global slot, and false where the network's slots are not known.
 	Slot() (int64, bool)
 	// SlotDuration returns how long a slot lasts; 0 when that is not known.

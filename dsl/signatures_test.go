@@ -112,7 +112,7 @@ func signatures() []dsl.Signature {
 // metrics returns a few metrics like the real ones.
 func metrics() []dsl.Metric {
 	return []dsl.Metric{
-		{Name: "tx.rejected"}, {Name: "tx.latency.p95", Unit: dsl.UnitSecond}, {Name: "tx.rate", Unit: dsl.UnitTPS},
-		{Name: "chain.longest-gap", Unit: dsl.UnitSlot}, {Name: "chain.forks", Later: "no node tells of forks yet"},
+		{Name: "tx.rejected", Scoped: true}, {Name: "tx.latency.p95", Unit: dsl.UnitSecond, Scoped: true}, {Name: "tx.rate", Unit: dsl.UnitTPS},
+		{Name: "chain.longest-gap", Unit: dsl.UnitSlot},
 	}
 }

@@ -84,7 +84,7 @@ func (p planter) key() *dsl.Name {
 }
 
 func (p planter) expression(levels int) *dsl.Expr {
-	most := 20
+	most := 21
 	if levels <= 0 {
 		most = 6
 	}
@@ -115,6 +115,9 @@ func (p planter) expression(levels int) *dsl.Expr {
 		return &dsl.Expr{Op: dsl.OpRange, X: x, Y: y, Unit: p.number().Unit}
 	case 14:
 		return &dsl.Expr{Op: rapid.SampledFrom([]dsl.Op{dsl.OpMinus, dsl.OpNot}).Draw(p.t, "sign"), X: p.expression(levels - 1)}
+	case 15:
+		metric := &dsl.Expr{Op: dsl.OpMember, X: p.expression(levels - 1), Text: p.word().Text}
+		return &dsl.Expr{Op: dsl.OpScope, X: metric, Arguments: p.arguments(levels, p.parameter)}
 	default:
 		op := rapid.SampledFrom([]dsl.Op{dsl.OpRange, dsl.OpElse, dsl.OpAdd, dsl.OpSub, dsl.OpMul, dsl.OpDiv, dsl.OpLess, dsl.OpAtMost, dsl.OpMore, dsl.OpLeast,
 			dsl.OpEqual, dsl.OpOther, dsl.OpAnd, dsl.OpOr}).Draw(p.t, "operator")

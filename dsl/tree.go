@@ -156,6 +156,7 @@ const (
 	OpName   Op = "name"   // Text
 	OpMember Op = "."      // X . Text
 	OpCall   Op = "call"   // Text ( Arguments )
+	OpScope  Op = "scope"  // X ( Arguments ), X being an OpMember: a metric of a part of the run
 	OpList   Op = "list"   // Items
 	OpObject Op = "object" // Arguments
 	OpNone   Op = "none"

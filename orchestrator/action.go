@@ -32,15 +32,16 @@ type Action struct {
 
 // checking is what an action's check sees: the arguments that are literals.
 type checking struct {
-	source   *dsl.Source
-	step     *dsl.Step
-	config   *Config        // nil when the script is checked without one
-	nodes    int            // how many nodes a list of unknown length is taken to have
-	batches  map[string]int // batches counted so far, by experiment
-	findings *dsl.Findings
-	language bool              // the script is in the script language
-	sizes    map[outputKey]int // of the list outputs of earlier steps, where they are known
-	funded   map[string]int    // by directory, how many key files earlier steps make there
+	source     *dsl.Source
+	step       *dsl.Step
+	config     *Config        // nil when the script is checked without one
+	noEvidence bool           // the run will not have the nodes' own logs
+	nodes      int            // how many nodes a list of unknown length is taken to have
+	batches    map[string]int // batches counted so far, by experiment
+	findings   *dsl.Findings
+	language   bool              // the script is in the script language
+	sizes      map[outputKey]int // of the list outputs of earlier steps, where they are known
+	funded     map[string]int    // by directory, how many key files earlier steps make there
 }
 
 // report adds an error about a parameter, or about the whole step where the script does not give it.
@@ -121,9 +122,11 @@ func (c *checking) worked(f *dsl.Formula) (dsl.Value, bool) {
 type settings struct{ slot time.Duration }
 
 func (settings) Output(*dsl.Ref) (dsl.Held, bool) { return dsl.Held{}, false }
-func (settings) Metric(string) dsl.Measured       { return dsl.Measured{Missing: "the run has not begun"} }
-func (settings) Slot() (int64, bool)              { return 0, false }
-func (s settings) SlotDuration() time.Duration    { return s.slot }
+func (settings) Metric(string, dsl.Scope) dsl.Measured {
+	return dsl.Measured{Missing: "the run has not begun"}
+}
+func (settings) Slot() (int64, bool)           { return 0, false }
+func (s settings) SlotDuration() time.Duration { return s.slot }
 
 // number returns a number written in the script, and whether it is known.
 func (c *checking) number(param string) (*big.Rat, bool) {

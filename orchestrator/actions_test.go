@@ -275,13 +275,15 @@ func TestOneScriptWithAllActions(t *testing.T) {
 		step("stop-all-scheduled", params{}),                       // 19
 		step("restart", params{"nodes": output(12, "group0")}),     // 20
 		step("stop-daemon", params{"nodes": output(12, "group1")}), // 21
+		step("gather-logs", params{"nodes": output(12, "group1")}), // 22
 	)
 	for _, action := range orchestrator.Actions() {
 		if !strings.Contains(text, `"action":"`+action.Action+`"`) {
 			t.Errorf("the script leaves out %s", action.Action)
 		}
 	}
-	e := n.run(text).mustEnd(t, orchestrator.CodeOK)
+	w := &witness{gather: gathering(1, "")}
+	e := n.withDatabase().run(text, options{seed: 1, change: w.testify}).mustEnd(t, orchestrator.CodeOK)
 
 	history := n.History()
 	if len(history.Schedules()) == 0 || len(history.Unstopped()) > 0 {

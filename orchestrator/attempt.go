@@ -32,7 +32,7 @@ func (r *run) runSteps(ctx context.Context, steps []*planStep, at level) error {
 		}
 		t := &task{run: r, step: step, log: r.log.WithLazy(step.fields()...)}
 		var missing *missingOutput
-		a, err := step.resolve(r.outputs, facts{r})
+		a, err := step.resolve(r.outputs, facts{run: r})
 		switch {
 		case errors.As(err, &missing) && at.ending:
 			t.log.Warn("step skipped: what it refers to never came to be", zap.Error(err))

@@ -76,22 +76,25 @@ func (c *claims) unproven() error {
 	return &unprovenError{dsl.Findings(slices.Clone(c.unproved)).Sort(), c.missing}
 }
 
-// look judges the watches that hold now: there is something new.
+// look judges the watches that hold now: there is something new. Those that only the nodes' logs can change are left out: that has nothing to do
+// with what is new here.
 func (c *claims) look(ctx context.Context) {
 	c.mu.Lock()
 	active := slices.Clone(c.active)
 	c.mu.Unlock()
 	for _, w := range active {
-		w.judge(ctx)
+		if claim := w.item.claim; !asksEvidence(claim) || len(claim.Condition.Refs()) > 0 {
+			w.judge(ctx, false)
+		}
 	}
 }
 
 // judge judges a claim now.
 func (r *run) judge(ctx context.Context, claim *dsl.Judged) (dsl.Judgement, error) {
-	if slices.ContainsFunc(claim.Condition.Metrics(), func(name string) bool { return strings.HasPrefix(name, metricReached) }) {
+	if slices.ContainsFunc(claim.Condition.Metrics(), func(f *dsl.Formula) bool { return strings.HasPrefix(f.Text, metricReached) }) {
 		r.nodes.probe(ctx, r)
 	}
-	return claim.Condition.Judge(facts{r}) //nolint:wrapcheck // its place is added by who judges
+	return claim.Condition.Judge(facts{r, r.measure(ctx, claim.Condition)}) //nolint:wrapcheck // its place is added by who judges
 }
 
 // conclude records a verdict, and returns the error that a failed claim is.
@@ -161,8 +164,21 @@ func (r *run) recordedVerdict(item planItem) bool {
 }
 
 // pollPause is how long an expect with a time waits between two looks, in network time; a part of a slot, and of the time that it has.
-func (r *run) pollPause(within time.Duration) time.Duration {
-	return max(time.Second, min(r.slot()/18, within/4))
+func (r *run) pollPause(claim *dsl.Judged, within time.Duration) time.Duration {
+	pause := max(time.Second, min(r.slot()/18, within/4))
+	if asksEvidence(claim) {
+		now := r.world.Clock.Wall()
+		pause = max(pause, r.world.Clock.FromWall(now.Add(evidencePause)).Sub(r.world.Clock.FromWall(now)))
+	}
+	return pause
+}
+
+// evidencePause is the least wall time between two judgements of one claim that ask the database.
+const evidencePause = time.Second
+
+// asksEvidence reports whether a claim needs the nodes' own logs.
+func asksEvidence(claim *dsl.Judged) bool {
+	return slices.ContainsFunc(claim.Condition.Metrics(), func(f *dsl.Formula) bool { return ofEvidence(f.Text) })
 }
 
 // slot is how long a slot lasts, or is taken to last where the configuration does not say.
@@ -205,7 +221,7 @@ func (r *run) expect(ctx context.Context, item planItem, at level) error {
 			return r.conclude(item, j)
 		}
 		r.progress.Waiting(until)
-		err = r.world.Clock.Sleep(ctx, min(left, r.pollPause(length)))
+		err = r.world.Clock.Sleep(ctx, min(left, r.pollPause(item.claim, length)))
 		r.progress.Waiting(time.Time{})
 		if err != nil {
 			return err //nolint:wrapcheck // the cause of the run's end
@@ -219,7 +235,7 @@ func (r *run) skips(item planItem, at level) bool {
 		return false
 	}
 	var missing *dsl.MissingOutputError
-	_, err := item.claim.Condition.Judge(facts{r})
+	_, err := item.claim.Condition.Judge(facts{run: r})
 	if !errors.As(err, &missing) {
 		return false
 	}
@@ -239,9 +255,6 @@ func (r *run) claimFault(item planItem, err error) error {
 type watches struct {
 	run    *run
 	cancel context.CancelCauseFunc // ends the block's statements
-	stop   context.CancelFunc      // of the ticks; nil before the first watch
-	ticks  *clock.Group
-	mu     sync.Mutex
 	all    []*watched
 }
 
@@ -251,7 +264,11 @@ type watched struct {
 	item  planItem
 	since time.Time // network time from which on it holds
 
+	ticks *clock.Group       // judges it once a slot
+	stop  context.CancelFunc // of that
+
 	turn   *clock.Turn   // to judge: that may wait for nodes
+	rests  time.Time     // wall time before which it is not judged again, as it asks the database
 	last   dsl.Judgement // the latest
 	judged bool
 	failed error
@@ -280,31 +297,19 @@ func (w *watches) add(ctx context.Context, item planItem, at level) error {
 			return err
 		}
 	}
-	w.mu.Lock()
 	w.all = append(w.all, one)
-	w.mu.Unlock()
 	r.claims.mu.Lock()
 	r.claims.active = append(r.claims.active, one)
 	r.claims.mu.Unlock()
-	one.judge(ctx)
-	if w.stop != nil {
-		return nil
-	}
+	one.judge(ctx, true)
 	ticking, stop := context.WithCancel(ctx)
-	w.stop = stop
-	w.ticks, _ = r.world.Clock.Group(ticking, 0)
-	w.ticks.Go(func() error {
-		for {
-			if r.world.Clock.Until(ticking, r.nextSlot()) != nil {
-				return nil //nolint:nilerr // that is its end
-			}
-			w.mu.Lock()
-			all := slices.Clone(w.all)
-			w.mu.Unlock()
-			for _, one := range all {
-				one.judge(ticking)
-			}
+	one.stop = stop
+	one.ticks, _ = r.world.Clock.Group(ticking, 0)
+	one.ticks.Go(func() error { // each by itself: a database that is slow to answer holds up no other watch
+		for r.world.Clock.Until(ticking, r.nextSlot()) == nil {
+			one.judge(ticking, false)
 		}
+		return nil
 	})
 	return nil
 }
@@ -318,15 +323,19 @@ func (r *run) nextSlot() time.Time {
 	return r.config.Genesis.Add((now.Sub(r.config.Genesis)/slot + 1) * slot)
 }
 
-// judge judges the watch now, if it holds already.
-func (w *watched) judge(ctx context.Context) {
+// judge judges the watch now, if it holds already. One that asks the database is left out when it was judged a moment ago, unless it must be
+// judged: there will be another look.
+func (w *watched) judge(ctx context.Context, must bool) {
 	r := w.of.run
 	if w.turn.Take(ctx) != nil {
 		return
 	}
 	defer w.turn.Release()
-	if w.failed != nil || ctx.Err() != nil || r.world.Clock.Now().Before(w.since) {
+	if w.failed != nil || ctx.Err() != nil || r.world.Clock.Now().Before(w.since) || !must && r.world.Clock.Wall().Before(w.rests) {
 		return
+	}
+	if asksEvidence(w.item.claim) {
+		w.rests = r.world.Clock.Wall().Add(evidencePause)
 	}
 	j, err := r.judge(ctx, w.item.claim)
 	if ctx.Err() != nil { // what was not answered then says nothing
@@ -346,9 +355,11 @@ func (w *watched) judge(ctx context.Context) {
 
 // end ends the watches of a block whose statements ended with err. A block that ended well has its watches judged a last time.
 func (w *watches) end(ctx context.Context, err error) error {
-	if w.stop != nil {
-		w.stop()
-		_ = w.ticks.Wait() // it has no error
+	for _, one := range w.all {
+		one.stop()
+	}
+	for _, one := range w.all {
+		_ = one.ticks.Wait() // it has no error
 	}
 	r := w.run
 	r.claims.mu.Lock()
@@ -357,7 +368,7 @@ func (w *watches) end(ctx context.Context, err error) error {
 	defer w.cancel(nil)
 	for _, one := range w.all {
 		if err == nil {
-			one.judge(ctx)
+			one.judge(ctx, true)
 		}
 		if turn := one.turn.Take(context.WithoutCancel(ctx)); turn != nil { // which does not end
 			err = errors.Join(err, turn)

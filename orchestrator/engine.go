@@ -56,11 +56,13 @@ type Progress interface {
 
 // Options are what a caller decides about one run.
 type Options struct {
+	// ID names the run in its record, so that its history can be told from that of any other; a continued run keeps the name it has. It may be "".
+	ID string
 	// Version is the program's version, for the record.
 	Version string
 	// Seed gives every random choice of the run.
 	Seed uint64
-	// RecordPath is the name of the record file, for messages.
+	// RecordPath is the name of the record file. What gather-logs saves lies beside it.
 	RecordPath string
 	// CleanupTimeout bounds the clean-up, in wall time; 0 means 2 minutes.
 	CleanupTimeout time.Duration
@@ -79,27 +81,28 @@ type Run struct {
 
 // run is what the steps of a run share.
 type run struct {
-	world    World
-	config   Config
-	options  Options
-	source   *dsl.Source // nil of a stream
-	seed     uint64
-	of       int // number of steps, 0 when not known
-	record   *record.Writer
-	ledger   *ledger
-	outputs  *outputs
-	nodes    *nodes
-	limits   *limits
-	claims   *claims
-	loads    *loads
-	log      *zap.Logger
-	progress Progress
-	resumed  bool
-	recorded *Recorded    // empty for a new run
-	meeting  *sync.Once   // of the nodes, by a run that has not spoken to those that an earlier run spoke to; else nil
-	closed   sync.Map     // numbers of the steps that the last block has done after a good end
-	began    atomic.Int64 // steps begun
-	failed   atomic.Bool  // a step failed by itself
+	world     World
+	config    Config
+	options   Options
+	source    *dsl.Source // nil of a stream
+	seed      uint64
+	of        int // number of steps, 0 when not known
+	record    *record.Writer
+	ledger    *ledger
+	outputs   *outputs
+	nodes     *nodes
+	limits    *limits
+	claims    *claims
+	loads     *loads
+	log       *zap.Logger
+	progress  Progress
+	resumed   bool
+	recorded  *Recorded    // empty for a new run
+	beginning time.Time    // wall time of the run's beginning; of a resumed one, that of the run it continues
+	meeting   *sync.Once   // of the nodes, by a run that has not spoken to those that an earlier run spoke to; else nil
+	closed    sync.Map     // numbers of the steps that the last block has done after a good end
+	began     atomic.Int64 // steps begun
+	failed    atomic.Bool  // a step failed by itself
 }
 
 // NewRun prepares a run of a plan. It sends nothing.
@@ -129,7 +132,7 @@ func listed(items []planItem) func(context.Context) (planItem, error) {
 func NewStreamRun(stream *dsl.Stream, config Config, world World, writer *record.Writer, options Options) *Run {
 	r := newRun(config, world, writer, options)
 	r.outputs.all = true
-	c := newCompiler(CompileOptions{Config: &config})
+	c := newCompiler(CompileOptions{Config: &config, Evidence: world.Evidence != nil})
 	c.outputs = r.outputs
 	return &Run{run: r, plan: &Plan{}, next: func(ctx context.Context) (planItem, error) {
 		item, source, err := r.nextOf(ctx, stream)
@@ -184,7 +187,9 @@ func newRun(config Config, world World, writer *record.Writer, options Options) 
 	if options.CleanupTimeout == 0 {
 		r.options.CleanupTimeout = 2 * time.Minute
 	}
+	r.beginning = world.Clock.Wall()
 	if options.Resume != nil {
+		r.beginning = options.Resume.began
 		r.resumed, r.recorded, r.ledger, r.seed = true, options.Resume, options.Resume.ledger, options.Resume.header.Seed
 		r.meeting = &sync.Once{}
 		r.loads.placed = maps.Clone(r.recorded.placed)
@@ -260,6 +265,7 @@ type Result struct {
 
 // header is the value of the first line of a record.
 type header struct {
+	ID      string    `json:"id,omitempty"` // of the run; its continuations have it too
 	Version string    `json:"version"`
 	Script  string    `json:"script"`            // name
 	Secrets string    `json:"secrets,omitempty"` // what the script took from the environment, as a hash that takes time to try out
@@ -268,6 +274,7 @@ type header struct {
 	Genesis time.Time `json:"genesis,omitzero"`
 	Seed    uint64    `json:"seed"`
 	Steps   int       `json:"steps,omitempty"`
+	Scale   float64   `json:"clockScale,omitempty"` // of network time
 }
 
 // end is the value of the last line of a record.
@@ -333,13 +340,17 @@ func (r *run) mayRemain(why string) []Remaining {
 
 // runLine records something about the run as a whole.
 func (r *run) runLine(name string, v any) error {
+	return r.runLineAt(r.world.Clock.Wall(), name, v)
+}
+
+func (r *run) runLineAt(wall time.Time, name string, v any) error {
 	var text bytes.Buffer
 	encoder := json.NewEncoder(&text)
 	encoder.SetEscapeHTML(false) // conditions have < and >, and people read them
 	if err := encoder.Encode(v); err != nil {
 		return fmt.Errorf("record %s: %w", name, err)
 	}
-	return r.write(record.Line{Time: r.world.Clock.Wall(), Step: -1, Name: name, Multi: true, Value: bytes.TrimSpace(text.Bytes())})
+	return r.write(record.Line{Time: wall, Step: -1, Name: name, Multi: true, Value: bytes.TrimSpace(text.Bytes())})
 }
 
 func (r *run) write(lines ...record.Line) error {
@@ -363,13 +374,13 @@ func (r *Run) start() error {
 		return r.run.replay()
 	}
 	h := header{
-		Version: r.run.options.Version, Digest: r.plan.digest, Network: r.run.config.Network(), Genesis: r.run.config.Genesis,
-		Seed: r.run.seed, Steps: r.run.of,
+		ID: r.run.options.ID, Version: r.run.options.Version, Digest: r.plan.digest, Network: r.run.config.Network(), Genesis: r.run.config.Genesis,
+		Seed: r.run.seed, Steps: r.run.of, Scale: r.run.config.ClockScale,
 	}
 	if r.plan.Source != nil {
 		h.Script, h.Secrets = r.plan.Source.Name, r.plan.environment()
 	}
-	return r.run.runLine(lineRun, h)
+	return r.run.runLineAt(r.run.beginning, lineRun, h)
 }
 
 // steps carries out the script up to its last blocks.

@@ -16,7 +16,7 @@ import (
 func stepName(a Action) string {
 	names := map[string]string{
 		"discovery": "senders", "load-keys": "keys", "payments": "pay", "zkapp-txs": "zk", "slots-won": "won", "sample": "groups",
-		"allocate-slots": "groups", "join": "both", "except": "others", "preflight": "commits", "stop-all-scheduled": "stopped",
+		"allocate-slots": "groups", "join": "both", "except": "others", "preflight": "commits", "stop-all-scheduled": "stopped", "gather-logs": "logs",
 	}
 	if len(a.Outputs) == 0 && a.Numbered == nil {
 		return ""
@@ -82,7 +82,7 @@ func earlierSteps(call string) []string {
 // exemplary says which optional parameters an example has.
 func exemplary(action string, p dsl.Param) bool {
 	switch p.Name {
-	case "minFee", "amount", "gap", "deploymentFee", "min", "group", "except", "noBPs", "addRandomPeers", "maxSlots":
+	case "minFee", "amount", "gap", "deploymentFee", "min", "group", "except", "noBPs", "addRandomPeers", "maxSlots", "lastMin":
 		return true
 	case "group1", "group2":
 		return action == "join"
@@ -110,10 +110,12 @@ func valueOf(action string, p dsl.Param) string {
 		return `["private-keys/key-0"]`
 	case "fund-keys amount":
 		return "20 mina"
-	case "set-zkapp-soft-limit nodes", "slots-won nodes", "stop-daemon nodes", "restart nodes", "except group", "sample group", "join group2":
+	case "set-zkapp-soft-limit nodes", "slots-won nodes", "stop-daemon nodes", "restart nodes", "gather-logs nodes", "except group", "sample group", "join group2":
 		return "producers"
 	case "join group1", "except except":
 		return "senders"
+	case "gather-logs lastMin":
+		return "15m"
 	case "allocate-slots groups":
 		return "[1, 2]"
 	case "allocate-slots maxSlots":

@@ -5,26 +5,33 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/big"
+	"strings"
 	"time"
 
 	"provingground/dsl"
+	"provingground/orchestrator/evidence"
 )
 
 // What a condition or a formula of the script may ask for while the run goes on.
 
 // Metrics returns what expect and watch may ask for beside outputs, in the order in which documentation lists it.
 func Metrics() []dsl.Metric {
-	const logs = "needs the nodes' logs in the database, and this version does not read them yet"
-	return []dsl.Metric{
+	return append([]dsl.Metric{
 		{Name: metricKnown, Doc: "nodes that have answered in this run"},
 		{Name: metricReached, Doc: "those of them that answer now: they are asked when it is judged"},
 		{Name: metricReachedShare, Doc: "the share of them that answers now"},
 		{Name: metricRate, Unit: dsl.UnitTPS, Doc: "the rate of the load that this run has placed and that has not ended"},
 		{Name: metricPlaced, Doc: "the share of the asked rates that was placed, over all steps so far"},
-		{Name: "tx.latency.p50", Unit: dsl.UnitSecond, Later: logs}, {Name: "tx.latency.p95", Unit: dsl.UnitSecond, Later: logs},
-		{Name: "tx.latency.p99", Unit: dsl.UnitSecond, Later: logs}, {Name: "tx.included", Later: logs}, {Name: "tx.rejected", Later: logs},
-		{Name: "chain.longest-gap", Unit: dsl.UnitSlot, Later: logs}, {Name: "chain.orphaned", Later: logs},
-		{Name: "block.latency.p95", Unit: dsl.UnitSecond, Later: logs}, {Name: "snark.latency.p95", Unit: dsl.UnitSecond, Later: logs},
+	}, evidence.Metrics()...)
+}
+
+// ofEvidence reports whether a metric is one that the nodes' own logs tell, and not the run itself.
+func ofEvidence(metric string) bool {
+	switch metric {
+	case metricKnown, metricReached, metricReachedShare, metricRate, metricPlaced:
+		return false
+	default:
+		return true
 	}
 }
 
@@ -36,8 +43,11 @@ const (
 	metricPlaced       = "load.placed"
 )
 
-// facts are what a run knows itself.
-type facts struct{ *run }
+// facts are what a run knows itself, and what was measured for one judgement.
+type facts struct {
+	*run
+	measured map[string]dsl.Measured // by the metric as the script writes it
+}
 
 // Output returns what an output holds.
 func (f facts) Output(ref *dsl.Ref) (dsl.Held, bool) {
@@ -63,8 +73,8 @@ func (f facts) Slot() (int64, bool) {
 // SlotDuration returns how long a slot lasts.
 func (f facts) SlotDuration() time.Duration { return f.config.SlotDuration }
 
-// Metric returns what is known of a metric.
-func (f facts) Metric(name string) dsl.Measured {
+// Metric returns what is known of a metric in that part of the run.
+func (f facts) Metric(name string, scope dsl.Scope) dsl.Measured {
 	switch name {
 	case metricKnown, metricReached, metricReachedShare:
 		return f.nodesMetric(name)
@@ -73,9 +83,52 @@ func (f facts) Metric(name string) dsl.Measured {
 		return between(low, high, "for some of the load nobody knows whether it runs")
 	case metricPlaced:
 		return f.placedShare()
-	default:
-		return dsl.Measured{Missing: "nothing measures " + name}
 	}
+	m, ok := f.measured[name+scope.String()]
+	if !ok {
+		m.Missing = "nothing measured " + name
+	}
+	return m
+}
+
+// measureTimeout bounds the answer to one question about the nodes' logs, in wall time: a database that hangs is one that does not answer.
+const measureTimeout = 30 * time.Second
+
+// measure asks for the evidence that a condition asks for. No lock is held meanwhile: it may take time.
+func (r *run) measure(ctx context.Context, condition *dsl.Formula) map[string]dsl.Measured {
+	measured := map[string]dsl.Measured{}
+	for _, asked := range condition.Metrics() {
+		name := asked.Text + asked.Scope.String()
+		if _, done := measured[name]; done || !ofEvidence(asked.Text) {
+			continue
+		}
+		measured[name] = r.question(ctx, evidence.Question{Metric: asked.Text, Scope: asked.Scope})
+	}
+	return measured
+}
+
+// question asks for one metric of this run.
+func (r *run) question(ctx context.Context, q evidence.Question) dsl.Measured {
+	var hidden bool
+	if q.Run, hidden = r.evidenceRun(); hidden && strings.HasPrefix(q.Metric, "tx.") {
+		return dsl.Measured{Missing: "the memos of some of the load hold a value of env(), which is not recorded, so its transactions cannot be told from others"}
+	}
+	if r.world.Evidence == nil {
+		return dsl.Measured{Missing: "there is no database with the nodes' logs: dbUri is not in the configuration"}
+	}
+	bounded, cancel := context.WithTimeout(ctx, measureTimeout)
+	defer cancel()
+	return r.world.Evidence.Measure(bounded, q)
+}
+
+// evidenceRun is this run as the evidence needs to know it, and whether the names of some of its load are not known.
+func (r *run) evidenceRun() (about evidence.Run, hidden bool) {
+	about = evidence.Run{Clock: r.world.Clock, Began: r.world.Clock.FromWall(r.beginning), Genesis: r.config.Genesis, Slot: r.config.SlotDuration}
+	for _, e := range r.ledger.placed() {
+		hidden = hidden || e.intent.Hidden
+		about.Loads = append(about.Loads, e.evidence(r.world.Clock))
+	}
+	return about, hidden
 }
 
 // between is a value between two bounds; missing says why they are not the same, if they are not.

@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"time"
 
+	"provingground/internal/clock"
+	"provingground/orchestrator/evidence"
 	"provingground/orchestrator/itn"
 	"provingground/orchestrator/record"
 )
@@ -69,11 +71,13 @@ type Intent struct {
 
 	// Of load:
 	Experiment string     `json:"experiment,omitempty"`
+	Hidden     bool       `json:"hidden,omitempty"` // part of Experiment is masked
 	Batch      *int       `json:"batch,omitempty"`
 	Share      *int       `json:"share,omitempty"`
 	Keys       *[2]int    `json:"keys,omitempty"` // indexes of the fee payers in the step's list: from, to
 	TPS        string     `json:"tps,omitempty"`
 	Ends       *time.Time `json:"ends,omitempty"` // network time at which it ends by itself
+	Minutes    int        `json:"durationMin,omitempty"`
 
 	// Index is the place of the key, pair or command in its step, where a step makes several such calls.
 	Index *int `json:"index,omitempty"`
@@ -126,6 +130,8 @@ type entry struct {
 	intent  Intent
 	settled *Settled
 	undone  *Undone
+	sent    time.Time // wall time of the intent, right before the request
+	over    time.Time // wall time at which it was known that what it left behind is gone; zero while it may remain
 
 	past       bool // a call of the clean-up of a run that is continued: no later step does the same
 	withDaemon bool // undone, because its daemon has ended
@@ -190,6 +196,7 @@ func (e *entry) mayRemain() bool {
 type ledger struct {
 	mu      sync.Mutex
 	entries []*entry // in the order of their first intents
+	loads   []*entry // those of load, also the ones that are forgotten
 	byCall  map[int]*entry
 	next    int            // number of the next call
 	clean   bool           // what is taken belongs to a clean-up
@@ -215,11 +222,14 @@ func (l *ledger) take(line record.Line) error {
 			return fmt.Errorf("intent does not decode: %w", err)
 		}
 		if e, again := l.byCall[intent.Call]; again {
-			e.intent = intent
+			e.intent, e.sent = intent, line.Time
 			return nil
 		}
-		e := &entry{step: line.Step, stepID: line.ID, action: line.Action, intent: intent, past: l.clean}
+		e := &entry{step: line.Step, stepID: line.ID, action: line.Action, intent: intent, sent: line.Time, past: l.clean}
 		l.entries = append(l.entries, e)
+		if intent.Kind.load() {
+			l.loads = append(l.loads, e)
+		}
 		l.byCall[intent.Call] = e
 		l.next = max(l.next, intent.Call+1)
 		if intent.Batch != nil {
@@ -232,7 +242,10 @@ func (l *ledger) take(line record.Line) error {
 		}
 		if e := l.byCall[settled.Call]; e != nil {
 			e.settled = &settled
-			l.daemonEnds(e)
+			if settled.Result == resultGone {
+				e.over = line.Time
+			}
+			l.daemonEnds(e, line.Time)
 		}
 	case lineUndone:
 		var undone Undone
@@ -240,7 +253,7 @@ func (l *ledger) take(line record.Line) error {
 			return fmt.Errorf("undoing of a call does not decode: %w", err)
 		}
 		if e := l.byCall[undone.Call]; e != nil {
-			e.undone = &undone
+			e.undone, e.over = &undone, line.Time
 		}
 	}
 	return nil
@@ -249,7 +262,7 @@ func (l *ledger) take(line record.Line) error {
 // daemonEnds draws the conclusion from a stopped or restarted daemon. What lay in the memory of one that accepted to stop is gone. That a
 // control program ended well is not as good a proof: then the node is asked, and only one that nobody listens on any more is believed to
 // have lost what it had.
-func (l *ledger) daemonEnds(end *entry) {
+func (l *ledger) daemonEnds(end *entry, at time.Time) {
 	if end.settled.Result != resultDone || end.intent.Kind != kindStopDaemon && end.intent.Kind != kindRestart {
 		return
 	}
@@ -262,7 +275,7 @@ func (l *ledger) daemonEnds(end *entry) {
 			continue
 		}
 		if e.intent.Node == end.intent.Node && e.intent.ServerUUID == end.intent.ServerUUID {
-			e.undone, e.withDaemon = &Undone{Call: e.intent.Call, How: howWithDaemon}, true
+			e.undone, e.over, e.withDaemon = &Undone{Call: e.intent.Call, How: howWithDaemon}, at, true
 		}
 	}
 }
@@ -314,6 +327,35 @@ func (l *ledger) ofStep(step int) []entry {
 		}
 	}
 	return calls
+}
+
+// placed returns the load that nodes took or may have taken, in the order in which it was placed.
+func (l *ledger) placed() []entry {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var placed []entry
+	for _, e := range l.loads {
+		if s := e.settled; s == nil || s.Result != resultRefused && s.Result != resultNotSent && s.Result != resultNot {
+			placed = append(placed, *e)
+		}
+	}
+	return placed
+}
+
+// evidence is load as the evidence needs to know it.
+func (e *entry) evidence(c *clock.Clock) evidence.Load {
+	load := evidence.Load{
+		Name: e.intent.Experiment, Kind: evidence.Kind(e.intent.Kind), Node: e.intent.Node, TPS: exactRate(e.intent.TPS),
+		From: c.FromWall(e.sent), Certain: e.settled != nil && verdictOf(*e.settled) == carried,
+	}
+	if e.intent.Batch != nil {
+		load.Batch = *e.intent.Batch
+	}
+	load.Until, _ = e.ends()
+	if over := c.FromWall(e.over); !e.over.IsZero() && (load.Until.IsZero() || over.Before(load.Until)) {
+		load.Until = over
+	}
+	return load
 }
 
 // remainingOf returns the calls that may have left something behind and that match.

@@ -302,7 +302,7 @@ func (t *task) offerShare(ctx context.Context, l load, s share, at attempt, batc
 	var ends time.Time
 	intent := Intent{
 		Call: t.ledger.newCall(), Kind: l.kind, Node: at.node, Handle: o.handle, Experiment: l.experiment, Batch: &batch, Share: &at.share,
-		Keys: &[2]int{s.from, s.to}, TPS: exactText(s.rate), Ends: &ends,
+		Keys: &[2]int{s.from, s.to}, TPS: exactText(s.rate), Ends: &ends, Minutes: l.durationMin,
 	}
 	// An answer that is under way when the run is told to end may hold the only handle there is.
 	sending, cancel := t.graceful(ctx)

@@ -82,6 +82,8 @@ type CompileOptions struct {
 	Config *Config
 	// Nodes is how many nodes there are taken to be where the script does not say; 0 means 10.
 	Nodes int
+	// Evidence says that the run has the nodes' own logs, whatever the configuration says, as a rehearsal has.
+	Evidence bool
 	// Found is what was found while the script was read. It is reported with all else.
 	Found dsl.Findings
 }
@@ -95,6 +97,12 @@ func (p *Plan) Seed() (uint64, bool) {
 		return 0, false
 	}
 	return *p.script.Seed, true
+}
+
+// Evidence reports whether the script asks for the nodes' own logs.
+func (p *Plan) Evidence() bool {
+	return slices.ContainsFunc(p.script.Claims(), asksEvidence) ||
+		slices.ContainsFunc(p.script.Steps(), func(s *dsl.Step) bool { return s.Action == gatherLogsAction().Action })
 }
 
 // Empty reports whether the script has no step.
@@ -228,11 +236,31 @@ func (c *compiler) item(item dsl.Item) planItem {
 		for _, ref := range item.Claim.Condition.Refs() {
 			c.found = append(c.found, c.ref(c.script.Source, -1, ref, user)...)
 		}
+		c.claim(item.Claim)
 	}
 	for _, branch := range item.Parallel {
 		made.parallel = append(made.parallel, c.items(branch))
 	}
 	return made
+}
+
+// claim reports the metrics of a claim that nothing can measure in the run.
+func (c *compiler) claim(claim *dsl.Judged) {
+	if !c.options.noEvidence() {
+		return
+	}
+	for _, asked := range claim.Condition.Metrics() {
+		if ofEvidence(asked.Text) {
+			c.found = append(c.found, dsl.Finding{
+				Source: c.script.Source, Span: asked.Span, Step: -1, Message: asked.Text + " needs dbUri in the configuration", Hint: needsEvidence,
+			})
+		}
+	}
+}
+
+// noEvidence says that the run will not have the nodes' own logs; false where that is not known.
+func (o CompileOptions) noEvidence() bool {
+	return o.Config != nil && o.Config.DBURI == "" && !o.Evidence
 }
 
 // step checks the next step of the script.
@@ -328,7 +356,7 @@ func sound(step *dsl.Step, params []dsl.Param, found dsl.Findings) *dsl.Step {
 
 func (c *compiler) checking(source *dsl.Source, step *dsl.Step, found *dsl.Findings) *checking {
 	return &checking{
-		source: source, step: step, config: c.options.Config, nodes: c.options.Nodes, batches: c.batches, findings: found, sizes: c.sizes, funded: c.funded,
+		source: source, step: step, config: c.options.Config, nodes: c.options.Nodes, batches: c.batches, findings: found, sizes: c.sizes, funded: c.funded, noEvidence: c.options.noEvidence(),
 	}
 }
 

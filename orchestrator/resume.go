@@ -20,6 +20,7 @@ import (
 // Recorded is what the record of a run holds: enough to undo it or to continue it.
 type Recorded struct {
 	header header
+	began  time.Time // wall time
 	ledger *ledger
 	lines  []record.Line
 	done   map[int]bool
@@ -73,6 +74,7 @@ func readRecord(name string, from io.Reader) (*Recorded, error) {
 		}
 		switch l.Name {
 		case lineRun:
+			r.began = l.Time
 			if headed {
 				return errors.New("a second run begins here: the file holds the records of two runs; put each into a file of its own")
 			}
@@ -239,7 +241,7 @@ func (r *run) restore(ctx context.Context, step *planStep) error {
 	if !loads && !step.secret {
 		return nil
 	}
-	a, err := step.resolve(r.outputs, facts{r})
+	a, err := step.resolve(r.outputs, facts{run: r})
 	if err != nil {
 		return err
 	}

@@ -117,7 +117,9 @@ func (t *task) note(name string, v any) error {
 
 // intend records a call before it is made, and returns once that is on disk. Without it no call is made.
 func (t *task) intend(i Intent) error {
+	name := i.Experiment
 	i.Experiment, i.Files = t.world.Mask(i.Experiment), t.world.Mask(i.Files)
+	i.Hidden = i.Experiment != name
 	if err := t.note(lineIntent, i); err != nil {
 		return err
 	}

@@ -220,24 +220,44 @@ func functionTopics() []topic {
 
 // metricTopic is a metric, explained.
 func metricTopic(m dsl.Metric) topic {
-	bound := map[dsl.Unit]string{dsl.UnitTPS: "<= 1 tps", dsl.UnitSecond: "< 90s", dsl.UnitSlot: "< 6 slots"}[m.Unit]
-	switch {
-	case bound != "":
-	case strings.HasPrefix(m.Doc, "the share"):
-		bound = ">= 95%"
-	default:
-		bound = ">= 10"
-	}
+	bound := metricBound(m)
 	t := topic{section: "Metrics, for expect and watch", names: []string{m.Name}, short: m.Doc, text: "A metric: " + m.Doc + "."}
-	if m.Later != "" {
-		t.short, t.text = strings.TrimPrefix(m.Doc+", not yet", ", "), "Not yet: it "+m.Later+"."
-		return t
+	if ofEvidence(m.Name) {
+		t.text += " It comes from the nodes' own logs, and needs dbUri in the configuration."
+	}
+	if m.Scoped {
+		t.form = m.Name + "(round: N, kind: payments)"
+		t.text += " Of one round of an experiment that repeats, or of one kind of transactions (payments, zkapps), where it is asked so; else of the whole run."
 	}
 	t.example = "senders = discovery(no-block-producers: true)\nexpect " + m.Name + " " + bound + " within 10m\n"
-	if strings.HasPrefix(m.Name, "load.") {
+	switch word, _, _ := strings.Cut(m.Name, "."); word {
+	case "load":
 		t.example = exampleOf(paymentsAction()) + "expect " + m.Name + " " + bound + "\n"
+	case "tx":
+		t.example = exampleOf(paymentsAction()) + "expect " + m.Name + " " + bound + " within 15m\n"
 	}
 	return t
+}
+
+// metricBound is what an example compares a metric with.
+func metricBound(m dsl.Metric) string {
+	bound := map[dsl.Unit]string{dsl.UnitTPS: "<= 1 tps", dsl.UnitSecond: "< 90s", dsl.UnitSlot: "< 6 slots"}[m.Unit]
+	switch word, _, _ := strings.Cut(m.Name, "."); {
+	case word == "tx" && m.Unit == dsl.UnitSecond:
+		return "< 3 slots"
+	case bound != "":
+		return bound
+	case m.Name == "block.count", m.Name == "snark.received":
+		return ">= 1"
+	case slices.Contains([]string{"tx.failed", "tx.rejected", "tx.missing", "block.orphaned"}, m.Name):
+		return "< 5%"
+	case strings.HasPrefix(m.Doc, "the share"):
+		return ">= 95%"
+	case word == "log", slices.Contains([]string{"chain.reorganisation", "chain.tips", "snark.interruptions"}, m.Name):
+		return "<= 5"
+	default:
+		return ">= 10"
+	}
 }
 
 func unitTopics() []topic {

@@ -310,29 +310,6 @@ func TestVerdictsOnLoadThatNobodyKnowsOf(t *testing.T) {
 	}
 }
 
-// TestMetricsOfTheLogs cannot be asked for yet, and the checker says so at the place.
-func TestMetricsOfTheLogs(t *testing.T) {
-	n := newNetwork(t, nil)
-	later := 0
-	for _, m := range orchestrator.Metrics() {
-		if m.Later == "" {
-			if said := n.findings("wait(0m)\nexpect " + m.Name + " >= 0" + map[dsl.Unit]string{dsl.UnitTPS: " tps"}[m.Unit]); said != "" {
-				t.Errorf("%s can be asked for, and the checker says: %s", m.Name, said)
-			}
-			continue
-		}
-		later++
-		unit := map[dsl.Unit]string{dsl.UnitSecond: "s", dsl.UnitSlot: " slots"}[m.Unit]
-		for _, kind := range []string{"expect", "watch"} {
-			mustSay(t, n.findings("wait(0m)\n"+kind+" count([1]) == 1 and "+m.Name+" >= 0"+unit),
-				fmt.Sprintf("test:2:%d: ", len(kind)+len(" count([1]) == 1 and ")+1), m.Name, m.Later)
-		}
-	}
-	if later < 9 {
-		t.Errorf("%d metrics come later, want those of the nodes' logs", later)
-	}
-}
-
 // TestExpectWithin is asked again until it is true or the time is over.
 func TestExpectWithin(t *testing.T) {
 	n := newNetwork(t, nil)

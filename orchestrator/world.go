@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"provingground/internal/clock"
+	"provingground/orchestrator/evidence"
 	"provingground/orchestrator/itn"
 	"provingground/uptime"
 )
@@ -31,6 +32,8 @@ type World struct {
 	Programs Programs
 	// Getenv looks up a variable of the environment.
 	Getenv func(name string) (string, bool)
+	// Evidence is what the nodes' own logs say; nil: nobody knows.
+	Evidence evidence.Source
 	// Log gets what an operator would miss.
 	Log *zap.Logger
 	// Shown logs what Console got as well.

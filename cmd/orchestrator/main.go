@@ -62,6 +62,8 @@ func commands() []command {
 		{"stop", "run.out config.json", "undo what a recorded run may have left behind", stopCommand},
 		{"resume", "[flags] run.out config.json < a.script", "continue a run that was cut short", resumeCommand},
 		{"rehearse", "[flags] [FILE]", "run a script against a simulated network, in no time; touches nothing", rehearseCommand},
+		{"history", "run.out config.json", "store what a record tells of its runs in the database of the configuration", historyCommand},
+		{"transactions", "[-format text|csv|json] [-state STATE,…] run.out config.json", "say what became of every transaction of a run, from the nodes' logs", transactionsCommand},
 		{"completion", "bash|zsh|fish", "print what makes a shell complete commands, flags and arguments", completionCommand},
 		{"version", "", "say which build this is", versionCommand},
 	}
@@ -159,7 +161,7 @@ func (p program) help(w io.Writer) {
 	_, _ = fmt.Fprint(w, "orchestrator runs experiment scripts against a Mina test network.\n\n"+
 		"  orchestrator config.json < a.script | tee -i run.out\n\nCommands (orchestrator help COMMAND lists the flags of one):\n")
 	for _, c := range commands() {
-		_, _ = fmt.Fprintf(w, "  %-10s %s\n             %s\n", c.name, c.summary, c.line())
+		_, _ = fmt.Fprintf(w, "  %-12s %s\n               %s\n", c.name, c.summary, c.line())
 	}
 	_, _ = fmt.Fprint(w, `
 Exit codes

@@ -111,7 +111,7 @@ func rehearseCommand(ctx context.Context, p program, args []string) (int, error)
 		return orchestrator.CodeUsage, err
 	}
 	config := f.scene.config()
-	plan, code, err := p.compileAlone(orchestrator.CompileOptions{Config: &config, Nodes: f.scene.nodes}, f)
+	plan, code, err := p.compileAlone(orchestrator.CompileOptions{Config: &config, Nodes: f.scene.nodes, Evidence: true}, f)
 	if plan == nil {
 		return code, err
 	}
@@ -225,6 +225,7 @@ func (p program) rehearse(ctx context.Context, f rehearseFlags, plan *orchestrat
 	if stated, ok := plan.Seed(); ok && f.seed == "" {
 		f.scene.seed = stated
 	}
+	f.scene.evidence = plan.Evidence()
 	play := play{
 		scene: f.scene, script: bytes.Join(taken, []byte("\n")), clock: virtual.Clock(), follower: follower, secrets: secrets, console: console,
 		log: log.WithOptions(zap.WithClock(networkTime{virtual.Clock()})),

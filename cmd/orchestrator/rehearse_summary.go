@@ -20,6 +20,7 @@ type rehearsed struct {
 	steps, of int // begun, and in the script
 	history   simnet.History
 	madeUp    []string      // what the script took for granted, in words
+	saved     []string      // what gather-logs would have saved, in words
 	ended     time.Time     // network time
 	wall      time.Duration // wall time that it took
 }
@@ -103,6 +104,13 @@ func (s rehearsed) write(out io.Writer) {
 		name := ""
 		if i == 0 {
 			name = "made up"
+		}
+		row(name, "%s", what)
+	}
+	for i, what := range s.saved {
+		name := ""
+		if i == 0 {
+			name = "would be saved"
 		}
 		row(name, "%s", what)
 	}

@@ -81,7 +81,7 @@ func rehearse(tb testing.TB, script []byte, args ...string) (rehearsed, []byte) 
 		tb.Fatal(err)
 	}
 	config := f.scene.config()
-	plan, code, err := p.compileAlone(orchestrator.CompileOptions{Config: &config}, f)
+	plan, code, err := p.compileAlone(orchestrator.CompileOptions{Config: &config, Nodes: f.scene.nodes, Evidence: true}, f)
 	if plan == nil {
 		tb.Fatalf("the script is wrong: %d, %v", code, err)
 	}
@@ -108,11 +108,28 @@ parallel {
     restart(nodes: nodes) }
 }
 `
+	const evidence = `
+experiment "evidence"
+pay = load-keys(dir: "./pay")
+nodes = discovery(no-block-producers: true)
+producers = discovery(only-block-producers: true)
+watch tx.rejected < 50%
+payments(tps: 0.2 tps, duration: 15m, fee-payers: pay, nodes: nodes, fee: 0.1..0.2 mina, amount: 1 mina, receiver: env("RECEIVER"))
+parallel {
+  { wait(5m)
+    stop-daemon(nodes: producers) }
+  gather-logs(nodes: nodes)
+}
+expect tx.latency.p95 < 6 slots within 15m
+expect tx.included(kind: payments) >= 50% and chain.longest-gap < 99 slots within 15m
+gather-logs(nodes: producers, last: 1h)
+`
 	for _, test := range []struct {
 		name, script string
 		args         []string
 	}{
 		{"4-rounds", string(generated(t, "4-rounds")), nil},
+		{"evidence", evidence, []string{"-producers", "5", "-faults", "slow:127.0.0.5=2s; restart:127.0.0.4@3; 412:*#2; cut-body:*#9"}},
 		{"parallel", parallel, []string{"-faults", "slow:*=2s; lose-reply:*/schedulePayments#2"}},
 		{"rotation", string(generated(t, "rotation")), []string{"-faults", "lose-reply:*/schedulePayments#3; restart:127.0.0.4@20; slow:127.0.0.5=2s; 412:*#2; list-slow=40s#1; cut-body:*#3"}},
 	} {

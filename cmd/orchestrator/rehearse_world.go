@@ -53,6 +53,7 @@ type scene struct {
 	keys             int // in each directory that is made up
 	faults           []simnet.Fault
 	seed             uint64
+	evidence         bool // the nodes' logs are collected, for the script asks for them
 }
 
 // chance returns a stream of random bytes that the seed gives; purpose tells several of them apart.
@@ -63,6 +64,12 @@ func (s scene) chance(purpose string) *rand.ChaCha8 {
 // rehearsedITNKey is the key that the nodes of all rehearsals accept.
 func rehearsedITNKey() ed25519.PrivateKey {
 	return ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
+}
+
+// publicHalf is the public key of a private one.
+func publicHalf(key ed25519.PrivateKey) ed25519.PublicKey {
+	public, _ := key.Public().(ed25519.PublicKey) // always of that type
+	return public
 }
 
 // madeUpEnv answers env() for every variable: with a public key, for that is what scripts take from the environment, and any other text
@@ -99,10 +106,13 @@ func (s scene) options(virtual *clock.Clock, accounts map[mina.PublicKey]mina.Na
 			faults[i].Kind, faults[i].Delay = simnet.FaultSlow, forever
 		}
 	}
-	public, _ := rehearsedITNKey().Public().(ed25519.PublicKey) // always of that type
+	keys, maxLogs := []ed25519.PublicKey{publicHalf(rehearsedITNKey())}, 0
+	if s.evidence {
+		keys, maxLogs = append(keys, publicHalf(collectorKey())), rehearsedMaxLogs
+	}
 	return simnet.Options{
 		Nodes: s.nodes, Producers: s.producers, Slot: s.slot, Seed: s.seed, Clock: virtual, Genesis: rehearsedGenesis(),
-		ITNKeys: []ed25519.PublicKey{public}, Accounts: accounts, Faults: faults, KeepJournal: true, Logger: log,
+		ITNKeys: keys, MaxLogs: maxLogs, Accounts: accounts, Faults: faults, KeepJournal: true, Logger: log,
 	}
 }
 
@@ -118,6 +128,8 @@ type play struct {
 	random   io.Reader       // of new keys; one goroutine at a time works, so it needs no lock
 	network  *simnet.Network // from here on made by perform
 	props    *props
+
+	collecting *collecting // the nodes' logs; nil where the script does not ask for them
 }
 
 // perform makes the network, with what the script takes for granted, and runs the plan on it.
@@ -140,13 +152,22 @@ func (p *play) perform(ctx context.Context, plan *orchestrator.Plan, config orch
 	if err != nil {
 		return rehearsed{}, err
 	}
+	if p.scene.evidence {
+		collecting, err := p.collect(ctx)
+		if err != nil {
+			return rehearsed{}, err
+		}
+		defer func() { err = errors.Join(err, collecting.stop()) }()
+		world.Evidence = collecting
+		p.collecting = collecting
+	}
 	handles := &lockedReader{from: p.scene.chance("handles")}
 	world.NewHandle = func() string { return uuid.Must(uuid.NewRandomFromReader(handles)).String() } // a generator of chance does not fail
 	result := orchestrator.NewRun(plan, config, world, writer, orchestrator.Options{
 		Version: boot.Version(), Seed: p.scene.seed, CleanupTimeout: rehearsedCleanup, Progress: p.follower,
 	}).Do(ctx)
 	return rehearsed{
-		scene: p.scene, result: result, steps: p.follower.steps, of: p.follower.of, history: p.network.History(), madeUp: p.props.madeUp(),
+		scene: p.scene, result: result, steps: p.follower.steps, of: p.follower.of, history: p.network.History(), madeUp: p.props.madeUp(), saved: p.collecting.saves(),
 		ended: p.clock.Now(), wall: time.Since(began),
 	}, nil
 }

@@ -18,6 +18,7 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/google/uuid"
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 
@@ -26,6 +27,7 @@ import (
 	"provingground/internal/redact"
 	"provingground/internal/runlock"
 	"provingground/orchestrator"
+	"provingground/orchestrator/evidence"
 	"provingground/orchestrator/itn"
 	"provingground/orchestrator/record"
 	"provingground/uptime"
@@ -138,6 +140,9 @@ func (p program) start(ctx context.Context, f runFlags, configPath, recordedPath
 		return orchestrator.CodeUsage, err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
+	if err := s.connect(ctx, config, plan); err != nil {
+		return orchestrator.CodeUsage, err
+	}
 	var recorded *orchestrator.Recorded
 	if recordedPath != "" {
 		if recorded, err = readRecorded(recordedPath); err != nil {
@@ -177,9 +182,16 @@ func (p program) start(ctx context.Context, f runFlags, configPath, recordedPath
 			}
 		}
 	}
-	writer := record.NewWriter(p.stdout, file, s.recordMask.Text, p.afterLine)
+	keeper := newHistorian(ctx, config, path, configPath, s.log.Logger)
+	defer keeper.close(ctx)
+	writer := record.NewWriter(p.stdout, file, s.recordMask.Text, func(lines int) {
+		keeper.wake()
+		if p.afterLine != nil {
+			p.afterLine(lines)
+		}
+	})
 	options := orchestrator.Options{
-		Version: boot.Version(), Seed: seed, RecordPath: path, Progress: s.progress, Resume: recorded,
+		ID: uuid.NewString(), Version: boot.Version(), Seed: seed, RecordPath: path, Progress: s.progress, Resume: recorded,
 	}
 	s.log.Info("the run is recorded", zap.String("file", path))
 	var run *orchestrator.Run
@@ -373,6 +385,7 @@ type session struct {
 	console    *redact.Writer
 	recordMask *redact.Redactor
 	lock       *runlock.Lock
+	evidence   *evidence.Database // nil for none
 	transport  interface{ CloseIdleConnections() }
 }
 
@@ -432,6 +445,28 @@ func (p program) open(ctx context.Context, config orchestrator.Config, f runFlag
 	return s, nil
 }
 
+// connectTime bounds how long the beginning of a run waits for the database with the evidence.
+const connectTime = 15 * time.Second
+
+// connect opens the database with the nodes' logs. A script that asks nothing of it runs without.
+func (s *session) connect(ctx context.Context, config orchestrator.Config, plan *orchestrator.Plan) error {
+	if config.DBURI == "" {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, connectTime)
+	defer cancel()
+	database, err := evidence.Connect(ctx, config.DBURI, s.log.Named("evidence"))
+	switch {
+	case err == nil:
+		s.evidence, s.world.Evidence = database, database
+	case plan == nil || !plan.Evidence():
+		s.log.Warn("there is no evidence: its database (dbUri) cannot be used", zap.Error(err))
+	default:
+		return fmt.Errorf("the script asks for evidence, and its database (dbUri) cannot be used: %w", err)
+	}
+	return nil
+}
+
 // submissions lists the nodes by their submissions in S3.
 func (p program) submissions(ctx context.Context, config orchestrator.AWS, s *session) (orchestrator.Online, error) {
 	file, _ := p.getenv("AWS_CREDENTIALS_FILE")
@@ -459,6 +494,9 @@ func (s *session) close() error {
 	var err error
 	if s.transport != nil {
 		s.transport.CloseIdleConnections()
+	}
+	if s.evidence != nil {
+		s.evidence.Close()
 	}
 	if s.console != nil {
 		err = errors.Join(err, s.console.Close())
@@ -531,5 +569,8 @@ func stopCommand(ctx context.Context, p program, args []string) (code int, err e
 		_, _ = fmt.Fprintln(p.stderr, "there was nothing to undo")
 	}
 	p.report(result, recordPath, configPath, dsl.AsText, s.world.Mask)
+	if file != nil {
+		keepHistory(ctx, config, recordPath, configPath, s.log.Logger)
+	}
 	return result.Code, nil
 }

@@ -94,11 +94,12 @@ func standIn(ctx context.Context, program, socket string, args []string) int {
 
 // settings are the command line.
 type settings struct {
-	options  simnet.Options
-	dir      string
-	scale    float64
-	accounts int
-	password string
+	options    simnet.Options
+	dir        string
+	logJournal string // path; empty for none
+	scale      float64
+	accounts   int
+	password   string
 }
 
 // parseSettings reads the command line and reports everything that is wrong with it.
@@ -132,6 +133,10 @@ func parseSettings(args []string, output io.Writer) (settings, error) {
 		}
 		return err //nolint:wrapcheck // the flag package says which flag
 	})
+	set.BoolVar(&o.JournalNodes, "journal-nodes", false, "put into the journal, too, what each single node traces: it gets as many times longer")
+	set.StringVar(&s.logJournal, "log-journal", "", "`file` for every entry of every node's internal log, those included that the queues drop (default: none)")
+	set.IntVar(&o.SnarkCoordinators, "snark-coordinators", 0, "how many nodes have SNARK work proven, negative for none (default 1)")
+	set.DurationVar(&o.ProofTime, "proof-time", 0, "network time from the scheduling of SNARK work to its proof (default a third of a slot)")
 	passwordEnv := set.String("password-env", "", "`variable` with the password of the key files and wallets (default: the empty password)")
 	if err := set.Parse(args); err != nil {
 		return s, err
@@ -213,6 +218,14 @@ func simulate(ctx context.Context, s settings, out io.Writer) (err error) {
 	options.ITNKeys, options.WalletPassword = dir.ITNKeys(), s.password
 	maps.Copy(options.Accounts, dir.Accounts(accountBalance))
 	options.Journal = journal
+	if s.logJournal != "" {
+		logs, failed := os.OpenFile(s.logJournal, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644) //nolint:gosec // holds no secret; the caller names it
+		if failed != nil {
+			return fmt.Errorf("opening the log journal: %w", failed)
+		}
+		defer func() { err = errors.Join(err, logs.Close()) }()
+		options.LogJournal = logs
+	}
 	log, err := boot.NewLog(os.Stderr, "info", "", redact.Text, false)
 	if err != nil {
 		return err

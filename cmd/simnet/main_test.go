@@ -146,7 +146,8 @@ func get(t *testing.T, url string) string {
 
 // A whole life: start, use by what the directory says, and stop without leftovers.
 func TestSimnet(t *testing.T) {
-	r := start(t, "-nodes", "6", "-producers", "3", "-old", "1", "-slot", "2s", "-clock-scale", "50", "-seed", "11", "-keys", "2")
+	r := start(t, "-nodes", "6", "-producers", "3", "-old", "1", "-slot", "2s", "-clock-scale", "50", "-seed", "11", "-keys", "2",
+		"-log-journal", filepath.Join(t.TempDir(), "logs.jsonl"), "-journal-nodes", "-snark-coordinators", "2", "-proof-time", "1s")
 	var config struct {
 		KeyFile, OnlineURL, GenesisTimestamp, MinaExec, ControlExec string
 		SlotDurationMs                                              int

@@ -11,12 +11,13 @@ import (
 type internalLog struct {
 	tracer   *tracer
 	capacity int
-	events   []logEvent   // oldest first, from head on; the first one may have entries that were dropped already
-	head     int          // events before it are gone; their places are cleared out when they are many
-	next     int          // ID of the next entry
-	first    int          // ID of the first retained entry
-	calls    processCalls // call numbers used so far
-	kept     *keptLog     // everything, for tests; nil when it is not kept
+	events   []logEvent     // oldest first, from head on; the first one may have entries that were dropped already
+	head     int            // events before it are gone; their places are cleared out when they are many
+	next     int            // ID of the next entry
+	first    int            // ID of the first retained entry
+	calls    processCalls   // call numbers used so far
+	kept     *keptLog       // everything, for tests; nil when it is not kept
+	told     func(logEvent) // of each event, with its IDs; nil when nobody is
 }
 
 // logEvent is something that a daemon traces, with the entries first to first+count−1.
@@ -64,6 +65,9 @@ func (l *internalLog) add(e logEvent) {
 	if l.kept != nil {
 		l.kept.events = append(l.kept.events, e)
 	}
+	if l.told != nil {
+		l.told(e)
+	}
 	l.forget(l.next - 1 - l.capacity)
 }
 
@@ -94,8 +98,8 @@ func (l *internalLog) from(n *Network, node *node, start int) (logs []itn.Log, w
 		if e.first+e.count <= start {
 			continue
 		}
-		for i, entry := range l.tracer.entries(n, node, e) {
-			switch entry.ID = e.first + i; {
+		for _, entry := range n.spell(node, e) {
+			switch {
 			case entry.ID < start:
 			case n.logDropped(node, entry.ID):
 				withheld = append(withheld, entry.ID)
@@ -112,6 +116,15 @@ func (l *internalLog) flush(end int) int {
 	before := l.first
 	l.forget(min(end, l.last()))
 	return l.first - before
+}
+
+// spell returns the entries of an event.
+func (n *Network) spell(node *node, e logEvent) []itn.Log {
+	entries := n.tracer.entries(n, node, e)
+	for i := range entries {
+		entries[i].ID = e.first + i
+	}
+	return entries
 }
 
 // logDropped reports whether the fault drop-logs took an entry.

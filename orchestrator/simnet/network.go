@@ -1,6 +1,7 @@
 package simnet
 
 import (
+	"bufio"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -24,14 +25,15 @@ const libp2pPort = 8302
 
 // Network is a simulated network. Make one with [New]. Safe for concurrent use.
 type Network struct {
-	opts      Options
-	clock     *clock.Clock
-	log       *zap.Logger
-	journal   *journal
-	documents *itnserver.Documents
-	itnKeys   []string
-	tracer    *tracer
-	producing time.Duration // from a slot's start to the block
+	opts       Options
+	clock      *clock.Clock
+	log        *zap.Logger
+	journal    *journal
+	logJournal *logJournal // nil when there is none; with mu
+	documents  *itnserver.Documents
+	itnKeys    []string
+	tracer     *tracer
+	producing  time.Duration // from a slot's start to the block
 
 	mu          sync.Mutex
 	now         time.Time // network time up to which everything has happened
@@ -98,6 +100,9 @@ func New(options Options) (*Network, error) {
 		byAddress: make(map[string]*node), byHost: make(map[string]*node), byPeerID: make(map[string]*node),
 		publicKeys: make(map[itn.PrivateKey]accountID), uuids: rand.NewChaCha8(seed), blocks: make(map[int][]*block),
 		faults: newFaultTable(opts.Faults),
+	}
+	if opts.LogJournal != nil {
+		n.logJournal = &logJournal{out: bufio.NewWriterSize(opts.LogJournal, 64<<10)}
 	}
 	n.tracer = newTracer(opts.Seed, opts.Latency, n.producing)
 	if opts.UptimeURL != "" {
@@ -234,6 +239,11 @@ func (n *Network) catchUp() {
 func (n *Network) settle() {
 	if err := n.journal.flush(); err != nil {
 		n.fail(fmt.Errorf("writing the journal: %w", err))
+	}
+	if n.logJournal != nil {
+		if err := n.logJournal.flush(); err != nil {
+			n.fail(fmt.Errorf("writing the log journal: %w", err))
+		}
 	}
 	if next, ok := n.queue.next(); ok && n.callOff != nil && next.Before(n.waitsFor) {
 		n.callOff(errRequeued)

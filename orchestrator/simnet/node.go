@@ -79,6 +79,9 @@ func (n *Network) boot(node *node) {
 		d.log.kept = &keptLog{node: node, uuid: d.uuid}
 		n.keptLogs = append(n.keptLogs, d.log.kept)
 	}
+	if n.logJournal != nil {
+		d.log.told = func(e logEvent) { n.logJournal.add(node, d.uuid, n.spell(node, e)) }
+	}
 	d.log.add(logEvent{kind: logStarted, at: n.now})
 	node.daemon = d
 	n.synced++

@@ -85,6 +85,9 @@ type Options struct {
 	// JournalNodes puts into the journal, too, what each single node traces of each block, command and SNARK work. It makes the journal as many
 	// times longer as there are nodes.
 	JournalNodes bool
+	// LogJournal takes every entry of every daemon's internal log as lines of JSON, with those that the queues drop: see [LogLine] and
+	// [ReadLogLines]. nil writes none. Every entry is then spelled out, also where nobody reads it.
+	LogJournal io.Writer
 	// Logger takes what an operator would miss; nil is silent.
 	Logger *zap.Logger
 }

@@ -33,10 +33,7 @@ func (n *Network) KeptLogs() []KeptLog {
 		for _, kept := range n.keptLogs {
 			log := KeptLog{Node: kept.node.address, ServerUUID: kept.uuid}
 			for _, e := range kept.events {
-				for i, entry := range n.tracer.entries(n, kept.node, e) {
-					entry.ID = e.first + i
-					log.Logs = append(log.Logs, entry)
-				}
+				log.Logs = append(log.Logs, n.spell(kept.node, e)...)
 			}
 			logs = append(logs, log)
 		}

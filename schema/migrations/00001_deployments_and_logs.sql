@@ -101,8 +101,13 @@ CREATE TABLE log_node (
     is_block_producer boolean,
     first_seen timestamptz NOT NULL DEFAULT now(),
     last_seen timestamptz NOT NULL DEFAULT now(),
+    state text,
+    listed boolean,
+    read_at timestamptz,
+    last_error text,
     UNIQUE (deployment_id, node_name)
 );
+CREATE INDEX ON log_node (node_name);
 COMMENT ON TABLE log_node IS 'A node of a deployment. Writer: fetcher.';
 COMMENT ON COLUMN log_node.node_name IS 'Last eight characters of the submitter, host and port, joined by hyphens; the same as in block_trace.';
 COMMENT ON COLUMN log_node.host IS 'Where its ITN port is; null for a node known only from files.';
@@ -112,6 +117,10 @@ COMMENT ON COLUMN log_node.display_name IS 'Name from the names file.';
 COMMENT ON COLUMN log_node.is_block_producer IS 'By its own answer; null while it has not answered.';
 COMMENT ON COLUMN log_node.first_seen IS 'When it was first discovered.';
 COMMENT ON COLUMN log_node.last_seen IS 'When it was last discovered or answered.';
+COMMENT ON COLUMN log_node.state IS 'connecting, running, backoff or stopped; null for a node known only from files.';
+COMMENT ON COLUMN log_node.listed IS 'Whether it is in the latest list of nodes; null for a node known only from files.';
+COMMENT ON COLUMN log_node.read_at IS 'When its log was last read to its end and stored, wall time; null before the first time.';
+COMMENT ON COLUMN log_node.last_error IS 'What keeps it from being read; null while all is well.';
 
 CREATE TABLE log_cursor (
     deployment_id int NOT NULL REFERENCES deployment,
@@ -122,6 +131,8 @@ CREATE TABLE log_cursor (
     lost bigint NOT NULL DEFAULT 0,
     started_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now(),
+    last_time timestamptz,
+    server_text text,
     PRIMARY KEY (deployment_id, node_id, server_uuid)
 );
 COMMENT ON TABLE log_cursor IS 'How far the log of one life of a node''s daemon has been stored. Moved in the transaction that stores the entries, by UPDATE … WHERE next_id = what was read, so that two fetchers cannot store the same entries. Writer: fetcher.';
@@ -129,8 +140,25 @@ COMMENT ON COLUMN log_cursor.server_uuid IS 'The daemon''s life; ids start anew 
 COMMENT ON COLUMN log_cursor.next_id IS 'The id to ask for next: one more than the last stored or lost.';
 COMMENT ON COLUMN log_cursor.entries IS 'Entries stored.';
 COMMENT ON COLUMN log_cursor.lost IS 'Entries known to be lost: the sum of the gaps of known length.';
-COMMENT ON COLUMN log_cursor.started_at IS 'When this life was first met; the newest is the present one.';
+COMMENT ON COLUMN log_cursor.started_at IS 'When this life was first met. Which one is the present is in log_reader.';
 COMMENT ON COLUMN log_cursor.updated_at IS 'When the cursor last moved.';
+COMMENT ON COLUMN log_cursor.last_time IS 'The node''s time of the last stored entry; null when there is none, or it was no time that can be.';
+COMMENT ON COLUMN log_cursor.server_text IS 'The daemon''s life as the daemon names it, where that is not how server_uuid is written: an unusual spelling, or no UUID, of which server_uuid is then the UUID of version 5.';
+
+CREATE TABLE log_reader (
+    deployment_id int NOT NULL REFERENCES deployment,
+    node_id int NOT NULL REFERENCES log_node,
+    server_uuid uuid,
+    version bigint NOT NULL DEFAULT 0,
+    state json,
+    updated_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (deployment_id, node_id)
+);
+COMMENT ON TABLE log_reader IS 'Where the reconstruction of a node''s traces stands. Its row is locked while entries of the node are stored. Writer: fetcher, in the transaction that moves the cursor.';
+COMMENT ON COLUMN log_reader.server_uuid IS 'The present life of the node''s daemon; null before the first entry.';
+COMMENT ON COLUMN log_reader.version IS 'Grows with every change, so that a fetcher knows whether what it remembers still holds.';
+COMMENT ON COLUMN log_reader.state IS 'For the fetcher alone; null when nothing was read.';
+COMMENT ON COLUMN log_reader.updated_at IS 'When entries were last stored.';
 
 CREATE TABLE log_gap (
     gap_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -143,6 +171,7 @@ CREATE TABLE log_gap (
     time_before timestamptz,
     time_after timestamptz,
     found_at timestamptz NOT NULL DEFAULT now(),
+    reason text,
     UNIQUE (deployment_id, node_id, server_uuid, from_id),
     CHECK (to_id >= from_id)
 );
@@ -153,6 +182,38 @@ COMMENT ON COLUMN log_gap.lost IS 'Number of lost entries; null when unknown.';
 COMMENT ON COLUMN log_gap.time_before IS 'The node''s time of the last entry before the gap; null when there is none.';
 COMMENT ON COLUMN log_gap.time_after IS 'The node''s time of the first entry after the gap; null when there is none.';
 COMMENT ON COLUMN log_gap.found_at IS 'When the fetcher noticed.';
+COMMENT ON COLUMN log_gap.reason IS 'before-first-fetch, dropped, restart or too-large; null when unknown.';
+
+CREATE TABLE log_malformed (
+    deployment_id int NOT NULL REFERENCES deployment,
+    node_id int NOT NULL REFERENCES log_node,
+    server_uuid uuid NOT NULL,
+    log_id bigint NOT NULL,
+    reason text NOT NULL,
+    raw text NOT NULL,
+    found_at timestamptz NOT NULL DEFAULT now()
+);
+CREATE UNIQUE INDEX ON log_malformed (deployment_id, node_id, server_uuid, log_id, md5(reason || raw));
+COMMENT ON TABLE log_malformed IS 'Entries that a node answered but that are not what an entry should be; they are not in log_entry. Writer: fetcher, in the transaction that moves the cursor over them.';
+COMMENT ON COLUMN log_malformed.log_id IS 'The daemon''s number of the entry; 0 when it could not be read, negative when the daemon said so.';
+COMMENT ON COLUMN log_malformed.reason IS 'What is wrong with it.';
+COMMENT ON COLUMN log_malformed.raw IS 'The beginning of its JSON; empty when it was not at hand.';
+COMMENT ON COLUMN log_malformed.found_at IS 'When it was fetched.';
+
+CREATE TABLE log_problem (
+    deployment_id int NOT NULL REFERENCES deployment,
+    node_id int NOT NULL REFERENCES log_node,
+    server_uuid uuid NOT NULL,
+    from_id bigint NOT NULL,
+    to_id bigint NOT NULL,
+    problem text NOT NULL,
+    found_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (deployment_id, node_id, server_uuid, from_id)
+);
+COMMENT ON TABLE log_problem IS 'Entries that are in log_entry but of which nothing was derived, because the database refused it. Writer: fetcher.';
+COMMENT ON COLUMN log_problem.from_id IS 'First entry.';
+COMMENT ON COLUMN log_problem.to_id IS 'Last entry.';
+COMMENT ON COLUMN log_problem.problem IS 'What the database said.';
 
 CREATE TABLE log_entry (
     deployment_id int NOT NULL,

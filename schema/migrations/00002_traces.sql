@@ -24,6 +24,7 @@ CREATE TABLE block_trace (
 ALTER SEQUENCE block_trace_block_trace_id_seq OWNED BY block_trace.block_trace_id;
 CREATE INDEX ON block_trace (block_trace_id);
 CREATE INDEX ON block_trace (block_id);
+CREATE INDEX ON block_trace (deployment_id, block_id) WHERE source = 'Internal';
 CREATE INDEX ON block_trace (node_name);
 CREATE INDEX ON block_trace (deployment_id, node_name, blockchain_length);
 CREATE INDEX ON block_trace (deployment_id, node_name, global_slot);
@@ -39,7 +40,8 @@ COMMENT ON COLUMN block_trace.global_slot IS '0 until known.';
 COMMENT ON COLUMN block_trace.metadata_json IS 'Block metadata, merged, newer keys win.';
 SELECT register_partitioned('block_trace', false);
 
-CREATE SEQUENCE block_trace_checkpoint_block_trace_checkpoint_id_seq AS bigint CACHE 1000;
+-- A value of this sequence is the first of 1000 ids for its drawer: blocks keep drawing cheap, and ascend, which cached ones would not.
+CREATE SEQUENCE block_trace_checkpoint_block_trace_checkpoint_id_seq AS bigint INCREMENT BY 1000;
 CREATE TABLE block_trace_checkpoint (
     block_trace_checkpoint_id bigint NOT NULL DEFAULT nextval('block_trace_checkpoint_block_trace_checkpoint_id_seq'),
     block_trace_id int NOT NULL,
@@ -226,7 +228,7 @@ BEGIN
         EXECUTE format('DROP TABLE IF EXISTS %I', t.name || '_' || a_deployment);
     END LOOP;
     -- What else belongs to the deployment: children first.
-    FOREACH name IN ARRAY ARRAY['log_gap', 'log_cursor', 'log_node', 'data', 'sw_interruptions', 'node_restarts', 'experiment_batch', 'block',
+    FOREACH name IN ARRAY ARRAY['log_gap', 'log_malformed', 'log_problem', 'log_reader', 'log_cursor', 'log_node', 'data', 'sw_interruptions', 'node_restarts', 'experiment_batch', 'block',
         'partition_day'] LOOP
         IF to_regclass(name) IS NOT NULL THEN
             EXECUTE format('DELETE FROM %I WHERE deployment_id = $1', name) USING a_deployment;

@@ -28,18 +28,24 @@ CREATE TABLE unique_txs (
     hash varchar(128) NOT NULL,
     deployment_id int NOT NULL,
     type varchar(64) NOT NULL,
-    memo text,
+    memo text COLLATE "C",
     time timestamptz NOT NULL,
+    sent_at timestamptz,
+    outcome text,
     exp text GENERATED ALWAYS AS (memo_exp(memo)) STORED,
     round int GENERATED ALWAYS AS (memo_number(memo, -3)) STORED,
     batch int GENERATED ALWAYS AS (memo_number(memo, -2)) STORED,
     ix int GENERATED ALWAYS AS (memo_number(memo, -1)) STORED,
+    part int GENERATED ALWAYS AS (memo_number(memo, -1) / 256) STORED,
     PRIMARY KEY (hash, deployment_id)
 ) PARTITION BY LIST (deployment_id);
 CREATE INDEX ON unique_txs (memo);
-CREATE INDEX ON unique_txs (exp, round, batch);
-COMMENT ON TABLE unique_txs IS 'Transactions that some node received. Writer: store_received_txs.';
+CREATE INDEX ON unique_txs (exp, round, batch, part);
+COMMENT ON TABLE unique_txs IS 'Transactions that some node received. Writers: store_received_txs, store_own_txs.';
 COMMENT ON COLUMN unique_txs.time IS 'When the first node received it, by that node''s clock.';
+COMMENT ON COLUMN unique_txs.sent_at IS 'When a node received it that is itself the source of it: its sender; null when no log showed that.';
+COMMENT ON COLUMN unique_txs.outcome IS 'accepted or rejected, by the pool of the node that sent it; accepted when it said both; null when no log showed either.';
+COMMENT ON COLUMN unique_txs.memo IS 'Compared byte by byte, so that the memos of one batch are one range of the index.';
 COMMENT ON COLUMN unique_txs.type IS 'payment, or zkapp:<updates>:<proofs>.';
 COMMENT ON COLUMN unique_txs.exp IS 'Experiment by the memo; null when the memo is not that of an experiment. So are round, batch and ix.';
 COMMENT ON COLUMN unique_txs.batch IS 'Batch within the round: one schedule of one node.';
@@ -69,11 +75,12 @@ CREATE TABLE block_tx (
     state_hash varchar(128) NOT NULL,
     hash varchar(128) NOT NULL,
     type varchar(64) NOT NULL,
-    memo text,
+    memo text COLLATE "C",
     result varchar(64) NOT NULL,
     exp text GENERATED ALWAYS AS (memo_exp(memo)) STORED,
     round int GENERATED ALWAYS AS (memo_number(memo, -3)) STORED,
     batch int GENERATED ALWAYS AS (memo_number(memo, -2)) STORED,
+    part int GENERATED ALWAYS AS (memo_number(memo, -1) / 256) STORED,
     PRIMARY KEY (state_hash, hash, deployment_id)
 ) PARTITION BY LIST (deployment_id);
 CREATE INDEX ON block_tx (hash);
@@ -85,7 +92,7 @@ CREATE TABLE block_txs (
     hash varchar(128) NOT NULL,
     deployment_id int NOT NULL,
     type varchar(64) NOT NULL,
-    memo text,
+    memo text COLLATE "C",
     block_received timestamptz NOT NULL,
     result varchar(64) NOT NULL,
     state_hash varchar(128) NOT NULL,
@@ -94,9 +101,11 @@ CREATE TABLE block_txs (
     exp text,
     round int,
     batch int,
+    part int,
     PRIMARY KEY (hash, deployment_id)
 ) PARTITION BY LIST (deployment_id);
-CREATE INDEX ON block_txs (exp, round, batch);
+CREATE INDEX ON block_txs (exp, round, batch, part);
+CREATE INDEX ON block_txs (memo);
 COMMENT ON TABLE block_txs IS 'Transactions included in the best chain, with the result there. Writer: settle_chain.';
 COMMENT ON COLUMN block_txs.block_received IS 'When the first node started on that block, by that node''s clock.';
 COMMENT ON COLUMN block_txs.result IS 'Applied or Failed.';
@@ -114,6 +123,7 @@ CREATE TABLE experiment_batch (
     exp text NOT NULL,
     round int NOT NULL,
     batch int NOT NULL,
+    part int NOT NULL,
     total bigint NOT NULL,
     zkapps bigint NOT NULL,
     missed bigint NOT NULL,
@@ -122,35 +132,35 @@ CREATE TABLE experiment_batch (
     first_time timestamptz,
     last_time timestamptz,
     max_latency interval,
-    PRIMARY KEY (deployment_id, exp, round, batch)
+    PRIMARY KEY (deployment_id, exp, round, batch, part)
 );
-COMMENT ON TABLE experiment_batch IS 'Summary of the transactions of one batch; the view experiments adds them up. Writer: refresh_experiments.';
+COMMENT ON TABLE experiment_batch IS 'Summary of 256 transactions of one batch, so that a new one costs the same however large its batch is; the view experiments adds them up. Writer: refresh_experiments.';
 COMMENT ON COLUMN experiment_batch.missed IS 'Transactions received but not in the best chain.';
 COMMENT ON COLUMN experiment_batch.zkapps IS 'Transactions whose type is not payment.';
 
-CREATE FUNCTION refresh_experiments(a_deployment int, a_exps text[], a_rounds int[], a_batches int[]) RETURNS void LANGUAGE plpgsql SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+CREATE FUNCTION refresh_experiments(a_deployment int, a_exps text[], a_rounds int[], a_batches int[], a_parts int[]) RETURNS void LANGUAGE plpgsql SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 BEGIN
-    DELETE FROM experiment_batch e USING unnest(a_exps, a_rounds, a_batches) AS k(exp, round, batch)
-    WHERE e.deployment_id = a_deployment AND (e.exp, e.round, e.batch) = (k.exp, k.round, k.batch);
+    DELETE FROM experiment_batch e USING unnest(a_exps, a_rounds, a_batches, a_parts) AS k(exp, round, batch, part)
+    WHERE e.deployment_id = a_deployment AND (e.exp, e.round, e.batch, e.part) = (k.exp, k.round, k.batch, k.part);
     INSERT INTO experiment_batch
-    SELECT a_deployment, exp, round, batch, count(*), count(*) FILTER (WHERE type <> 'payment'),
+    SELECT a_deployment, exp, round, batch, part, count(*), count(*) FILTER (WHERE type <> 'payment'),
         count(*) FILTER (WHERE result IS NULL), count(*) FILTER (WHERE result = 'Failed'), count(*) FILTER (WHERE result = 'Applied'),
         min(time), max(time), max(block_received - time)
     FROM (
         SELECT k.*, coalesce(b.type, u.type) AS type, u.time, b.block_received, b.result
-        FROM unnest(a_exps, a_rounds, a_batches) AS k(exp, round, batch)
+        FROM unnest(a_exps, a_rounds, a_batches, a_parts) AS k(exp, round, batch, part)
         CROSS JOIN LATERAL (SELECT * FROM unique_txs
-            WHERE deployment_id = a_deployment AND (exp, round, batch) = (k.exp, k.round, k.batch) OFFSET 0) AS u
+            WHERE deployment_id = a_deployment AND (exp, round, batch, part) = (k.exp, k.round, k.batch, k.part) OFFSET 0) AS u
         LEFT JOIN LATERAL (SELECT * FROM block_txs WHERE deployment_id = a_deployment AND hash = u.hash OFFSET 0) AS b ON true
         UNION ALL -- included without any node having told of its reception
         SELECT k.*, b.type, NULL, b.block_received, b.result
-        FROM unnest(a_exps, a_rounds, a_batches) AS k(exp, round, batch)
+        FROM unnest(a_exps, a_rounds, a_batches, a_parts) AS k(exp, round, batch, part)
         CROSS JOIN LATERAL (SELECT * FROM block_txs
-            WHERE deployment_id = a_deployment AND (exp, round, batch) = (k.exp, k.round, k.batch) OFFSET 0) AS b
+            WHERE deployment_id = a_deployment AND (exp, round, batch, part) = (k.exp, k.round, k.batch, k.part) OFFSET 0) AS b
         LEFT JOIN LATERAL (SELECT hash FROM unique_txs WHERE deployment_id = a_deployment AND hash = b.hash OFFSET 0) AS u ON true
         WHERE u.hash IS NULL
     ) AS tx
-    GROUP BY exp, round, batch;
+    GROUP BY exp, round, batch, part;
 END $$;
 COMMENT ON FUNCTION refresh_experiments IS 'Computes the summaries of these batches, each named once, anew from their transactions. The functions below call it; the loader need not.';
 
@@ -164,6 +174,7 @@ DECLARE
     exps text[];
     rounds int[];
     batches int[];
+    parts int[];
 BEGIN
     PERFORM lock_derived(a_deployment);
     WITH changed AS (
@@ -172,14 +183,47 @@ BEGIN
         FROM unnest(a_hashes, a_types, a_memos, a_times) AS t(hash, type, memo, time)
         ORDER BY hash, time
         ON CONFLICT (hash, deployment_id) DO UPDATE SET time = excluded.time WHERE excluded.time < old.time
-        RETURNING exp, round, batch
-    ), keys AS (SELECT DISTINCT exp, round, batch FROM changed WHERE exp IS NOT NULL)
-    SELECT array_agg(exp), array_agg(round), array_agg(batch) INTO exps, rounds, batches FROM keys;
+        RETURNING exp, round, batch, part
+    ), keys AS (SELECT DISTINCT exp, round, batch, part FROM changed WHERE exp IS NOT NULL)
+    SELECT array_agg(exp), array_agg(round), array_agg(batch), array_agg(part) INTO exps, rounds, batches, parts FROM keys;
     IF exps IS NOT NULL THEN
-        PERFORM refresh_experiments(a_deployment, exps, rounds, batches);
+        PERFORM refresh_experiments(a_deployment, exps, rounds, batches, parts);
     END IF;
 END $$;
 COMMENT ON FUNCTION store_received_txs IS 'Takes the transactions of one batch''s received diffs, in any order, repeats allowed; the earliest time of each is kept.';
+
+CREATE FUNCTION store_own_txs(a_deployment int, a_hashes text[], a_types text[], a_memos text[], a_times timestamptz[], a_outcomes text[])
+RETURNS void LANGUAGE plpgsql SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE
+    exps text[];
+    rounds int[];
+    batches int[];
+    parts int[];
+BEGIN
+    PERFORM lock_derived(a_deployment);
+    WITH added AS (
+        INSERT INTO unique_txs (hash, deployment_id, type, memo, time, sent_at, outcome)
+        SELECT hash, a_deployment, min(type), min(memo), min(time), min(time) FILTER (WHERE outcome IS NULL), min(outcome)
+        FROM unnest(a_hashes, a_types, a_memos, a_times, a_outcomes) AS t(hash, type, memo, time, outcome)
+        GROUP BY hash
+        ORDER BY hash
+        ON CONFLICT DO NOTHING
+        RETURNING exp, round, batch, part
+    ), keys AS (SELECT DISTINCT exp, round, batch, part FROM added WHERE exp IS NOT NULL)
+    SELECT array_agg(exp), array_agg(round), array_agg(batch), array_agg(part) INTO exps, rounds, batches, parts FROM keys;
+    UPDATE unique_txs u SET sent_at = least(u.sent_at, own.sent_at), outcome = least(u.outcome, own.outcome)
+    FROM (
+        SELECT hash, min(time) FILTER (WHERE outcome IS NULL) AS sent_at, min(outcome) AS outcome
+        FROM unnest(a_hashes, a_times, a_outcomes) AS t(hash, time, outcome)
+        GROUP BY hash
+    ) AS own
+    WHERE u.deployment_id = a_deployment AND u.hash = own.hash
+        AND (u.sent_at, u.outcome) IS DISTINCT FROM (least(u.sent_at, own.sent_at), least(u.outcome, own.outcome));
+    IF exps IS NOT NULL THEN
+        PERFORM refresh_experiments(a_deployment, exps, rounds, batches, parts);
+    END IF;
+END $$;
+COMMENT ON FUNCTION store_own_txs IS 'Takes the transactions of one batch''s events that have no sender, the node being the source itself: outcome is null for received, else accepted or rejected. After store_received_txs with the received ones; in any order, repeats allowed.';
 
 CREATE FUNCTION store_block(a_deployment int, a_state_hash text, a_previous text, a_length int, a_slot int, a_received timestamptz,
     a_hashes text[], a_types text[], a_memos text[], a_results text[]) RETURNS void LANGUAGE plpgsql SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
@@ -218,6 +262,7 @@ DECLARE
     exps text[];
     rounds int[];
     batches int[];
+    parts int[];
 BEGIN
     PERFORM lock_derived(a_deployment);
     SELECT min(blockchain_length) INTO low FROM block WHERE deployment_id = a_deployment AND NOT settled;
@@ -254,19 +299,19 @@ BEGIN
     DELETE FROM block_txs WHERE deployment_id = a_deployment AND hash = ANY (affected);
     INSERT INTO block_txs
     SELECT DISTINCT ON (t.hash) t.hash, t.deployment_id, t.type, t.memo, b.first_received, t.result, b.state_hash, b.blockchain_length,
-        b.global_slot, t.exp, t.round, t.batch
+        b.global_slot, t.exp, t.round, t.batch, t.part
     FROM unnest(affected) AS a(hash)
     CROSS JOIN LATERAL (SELECT * FROM block_tx WHERE deployment_id = a_deployment AND hash = a.hash OFFSET 0) AS t
     CROSS JOIN LATERAL (SELECT * FROM block WHERE deployment_id = a_deployment AND state_hash = t.state_hash OFFSET 0) AS b
     WHERE b.canonical
     ORDER BY t.hash, b.blockchain_length;
     WITH keys AS (
-        SELECT DISTINCT exp, round, batch FROM block_tx
+        SELECT DISTINCT exp, round, batch, part FROM block_tx
         WHERE deployment_id = a_deployment AND hash = ANY (affected) AND exp IS NOT NULL
     )
-    SELECT array_agg(exp), array_agg(round), array_agg(batch) INTO exps, rounds, batches FROM keys;
+    SELECT array_agg(exp), array_agg(round), array_agg(batch), array_agg(part) INTO exps, rounds, batches, parts FROM keys;
     IF exps IS NOT NULL THEN
-        PERFORM refresh_experiments(a_deployment, exps, rounds, batches);
+        PERFORM refresh_experiments(a_deployment, exps, rounds, batches, parts);
     END IF;
 END $$;
 COMMENT ON FUNCTION settle_chain IS 'Decides anew which blocks are on the best chain, after store_block, and brings block_txs and the experiments in line. Once per batch; costs little when no block is new.';
@@ -319,7 +364,11 @@ BEGIN
         fst_work_tx_memo = coalesce(old.fst_work_tx_memo, excluded.fst_work_tx_memo),
         snd_work_tx_memo = coalesce(old.snd_work_tx_memo, excluded.snd_work_tx_memo),
         time_added = least(old.time_added, excluded.time_added), time_received = least(old.time_received, excluded.time_received),
-        time_scheduled = least(old.time_scheduled, excluded.time_scheduled);
+        time_scheduled = least(old.time_scheduled, excluded.time_scheduled)
+    WHERE excluded.time_added < coalesce(old.time_added, 'infinity') OR excluded.time_received < coalesce(old.time_received, 'infinity')
+        OR excluded.time_scheduled < coalesce(old.time_scheduled, 'infinity')
+        OR old.fee IS NULL AND excluded.fee IS NOT NULL OR old.prover IS NULL AND excluded.prover IS NOT NULL OR old.sender IS NULL AND excluded.sender IS NOT NULL
+        OR old.fst_work_tx_hash IS NULL AND excluded.fst_work_tx_hash IS NOT NULL OR old.snd_work_tx_hash IS NULL AND excluded.snd_work_tx_hash IS NOT NULL;
 END $$;
 COMMENT ON FUNCTION store_sws IS 'Takes over the SNARK pool events that the same transaction has put into sw_traces, by the range of their ids.';
 

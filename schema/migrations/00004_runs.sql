@@ -1,79 +1,234 @@
 -- +goose Up
 -- +goose StatementBegin
 
--- The history of the orchestrator's runs. No secret is ever stored: the values are those of the run's own record, which has none.
+-- The history of the orchestrator's runs: a function of the lines of their records, and of nothing else. No secret is ever stored: the
+-- lines have none. The orchestrator writes a run anew as a whole, or adds the lines that have come since, and "lines" says how far it is.
 
 CREATE TABLE run (
     run_id text PRIMARY KEY,
     deployment_id int REFERENCES deployment ON DELETE SET NULL,
-    experiment text,
+    lines bigint NOT NULL DEFAULT 0,
     script_name text,
     script_sha256 text,
-    seed text,
+    network text,
+    genesis timestamptz,
+    clock_scale double precision NOT NULL DEFAULT 1,
+    seed numeric,
     program_version text,
+    steps int,
     started_at timestamptz NOT NULL,
+    resumed_at timestamptz,
+    told_at timestamptz,
     ended_at timestamptz,
     outcome text,
     exit_code int,
     error text
 );
 CREATE INDEX ON run (started_at);
-COMMENT ON TABLE run IS 'One run of a script. Writer: orchestrator.';
-COMMENT ON COLUMN run.run_id IS 'The run''s own name for itself, as in its record.';
-COMMENT ON COLUMN run.deployment_id IS 'The deployment it ran against; null when unknown.';
-COMMENT ON COLUMN run.seed IS 'Seed of everything random in it, as text.';
+COMMENT ON TABLE run IS 'One run of a script, continuations included. Writer: orchestrator.';
+COMMENT ON COLUMN run.run_id IS 'The run''s own name for itself in its record; for records that have none, made from their first line.';
+COMMENT ON COLUMN run.deployment_id IS 'The newest deployment when the run began, or the first made during it; null when there was none.';
+COMMENT ON COLUMN run.lines IS 'How many lines of the record are stored.';
+COMMENT ON COLUMN run.script_sha256 IS 'Null for a script that was read step by step.';
+COMMENT ON COLUMN run.network IS 'What the run took its nodes from; no password.';
+COMMENT ON COLUMN run.genesis IS 'Network time of slot 0; null when the configuration did not say.';
+COMMENT ON COLUMN run.clock_scale IS 'Seconds of network time in a second of the wall''s, from genesis on.';
+COMMENT ON COLUMN run.seed IS 'Seed of everything random in it.';
+COMMENT ON COLUMN run.steps IS 'Number of steps of the script; null when not known beforehand.';
+COMMENT ON COLUMN run.started_at IS 'Wall time, as are the other times of this table.';
+COMMENT ON COLUMN run.resumed_at IS 'When it was last continued; null when it never was.';
+COMMENT ON COLUMN run.told_at IS 'Time of the last line that is stored.';
 COMMENT ON COLUMN run.ended_at IS 'Null while it runs, or when it died.';
-COMMENT ON COLUMN run.outcome IS 'Null while it runs, or when it died.';
+COMMENT ON COLUMN run.outcome IS 'succeeded, failed, claim failed, remains, inconclusive, interrupted, wrong script or internal error; null while it runs, or when it died.';
+COMMENT ON COLUMN run.exit_code IS 'Of the orchestrator.';
 
 CREATE TABLE run_step (
     run_id text NOT NULL REFERENCES run ON DELETE CASCADE,
     step int NOT NULL,
-    attempt int NOT NULL DEFAULT 1,
-    place text,
+    attempt int NOT NULL,
+    name text,
     action text NOT NULL,
-    input jsonb,
-    started_at timestamptz NOT NULL,
+    told_at timestamptz NOT NULL,
     ended_at timestamptz,
     outcome text,
     error text,
     PRIMARY KEY (run_id, step, attempt)
 );
-COMMENT ON TABLE run_step IS 'Steps that a run began. Writer: orchestrator.';
-COMMENT ON COLUMN run_step.step IS 'Number of the step in the plan.';
-COMMENT ON COLUMN run_step.place IS 'File, line and column of the step in the script.';
-COMMENT ON COLUMN run_step.input IS 'Arguments, keys as their indexes.';
+COMMENT ON TABLE run_step IS 'Attempts of steps. Writer: orchestrator.';
+COMMENT ON COLUMN run_step.step IS 'Number of the step in the plan, from 0 on.';
+COMMENT ON COLUMN run_step.attempt IS 'From 1 on. One that was cut short is continued under its number when the run is resumed.';
+COMMENT ON COLUMN run_step.name IS 'Name that the script gives it; null for none.';
+COMMENT ON COLUMN run_step.told_at IS 'Wall time of the first line about it: it began no later than that. The record does not say when it began.';
+COMMENT ON COLUMN run_step.ended_at IS 'Wall time; null while it is under way, or when it was cut short.';
+COMMENT ON COLUMN run_step.outcome IS 'done, failed, retried (failed, and another attempt follows) or skipped; null while it is under way, or when it was cut short.';
 
 CREATE TABLE run_output (
     run_id text NOT NULL REFERENCES run ON DELETE CASCADE,
     seq bigint NOT NULL,
     step int NOT NULL,
-    place text,
+    attempt int NOT NULL,
     name text NOT NULL,
+    multi boolean NOT NULL,
     value jsonb NOT NULL,
     time timestamptz NOT NULL,
     PRIMARY KEY (run_id, seq)
 );
 CREATE INDEX ON run_output (run_id, step, name);
-COMMENT ON TABLE run_output IS 'Outputs of steps. Writer: orchestrator.';
-COMMENT ON COLUMN run_output.seq IS 'Position among the run''s outputs, from 1: storing the same output twice fails.';
+COMMENT ON TABLE run_output IS 'Outputs of steps, without secrets. Writer: orchestrator.';
+COMMENT ON COLUMN run_output.seq IS 'Number of the line in the run''s record, from 1.';
+COMMENT ON COLUMN run_output.multi IS 'Whether it is an element of a list output.';
+COMMENT ON COLUMN run_output.value IS 'What PostgreSQL cannot hold, such as a NUL character, is replaced by U+FFFD.';
 
 CREATE TABLE run_verdict (
     run_id text NOT NULL REFERENCES run ON DELETE CASCADE,
     seq bigint NOT NULL,
-    step int NOT NULL,
-    place text,
+    kind text NOT NULL,
+    line int NOT NULL,
     claim text NOT NULL,
-    verdict text NOT NULL CHECK (verdict IN ('passed', 'failed', 'inconclusive')),
-    measured jsonb,
-    reason text,
-    period tstzrange,
+    verdict text NOT NULL CHECK (verdict IN ('pass', 'fail', 'inconclusive')),
+    actual text,
+    expected text,
+    period text,
+    evidence text[] NOT NULL,
     time timestamptz NOT NULL,
     PRIMARY KEY (run_id, seq)
 );
-COMMENT ON TABLE run_verdict IS 'What expect and watch decided. Writer: orchestrator.';
+COMMENT ON TABLE run_verdict IS 'What expect, watch and limits decided. Writer: orchestrator.';
+COMMENT ON COLUMN run_verdict.seq IS 'Number of the line in the run''s record, from 1.';
+COMMENT ON COLUMN run_verdict.kind IS 'expect, watch or limit.';
+COMMENT ON COLUMN run_verdict.line IS 'Line of the claim in the script.';
 COMMENT ON COLUMN run_verdict.claim IS 'The claim as the script has it.';
-COMMENT ON COLUMN run_verdict.measured IS 'Measured values by name, with the unit in the name; null when nothing could be measured.';
-COMMENT ON COLUMN run_verdict.reason IS 'Why it is inconclusive or failed.';
-COMMENT ON COLUMN run_verdict.period IS 'The time that the evidence covers.';
+COMMENT ON COLUMN run_verdict.actual IS 'The value with its bounds, as shown to people; null when there is none.';
+COMMENT ON COLUMN run_verdict.period IS 'What the value was taken over, as shown to people.';
+COMMENT ON COLUMN run_verdict.evidence IS 'What is missing, and how far it could turn the verdict.';
+
+CREATE TABLE run_load (
+    run_id text NOT NULL REFERENCES run ON DELETE CASCADE,
+    call int NOT NULL,
+    step int NOT NULL,
+    experiment text NOT NULL,
+    batch int NOT NULL,
+    kind text NOT NULL CHECK (kind IN ('payments', 'zkapps')),
+    node text NOT NULL,
+    tps numeric NOT NULL,
+    interval_ms bigint,
+    from_time timestamptz NOT NULL,
+    until_time timestamptz,
+    intended bigint,
+    result text,
+    handle text,
+    undone text,
+    PRIMARY KEY (run_id, call)
+);
+CREATE INDEX ON run_load (experiment, batch);
+COMMENT ON TABLE run_load IS 'Batches of load that a run asked nodes for. The memos of a batch are <experiment>-<batch>-<index>. Writer: orchestrator.';
+COMMENT ON COLUMN run_load.call IS 'Number of the request in the run.';
+COMMENT ON COLUMN run_load.experiment IS 'What its memos begin with; in the script language it ends in the round: churn-30-0.';
+COMMENT ON COLUMN run_load.node IS 'Address of the node, HOST:PORT.';
+COMMENT ON COLUMN run_load.tps IS 'Rate in transactions per second, to 12 decimals.';
+COMMENT ON COLUMN run_load.interval_ms IS 'Distance of two transactions in milliseconds of network time: whole ones, as the daemon reckons; null when the rate is none.';
+COMMENT ON COLUMN run_load.from_time IS 'Network time of the request: it began no earlier.';
+COMMENT ON COLUMN run_load.until_time IS 'Network time by which it has certainly ended, or was stopped; null when unknown.';
+COMMENT ON COLUMN run_load.intended IS 'How many transactions rate and time give at most, so that their indexes are 0 to one less; null when unknown. A node that is busy skips points of time, and gives out no index for them.';
+COMMENT ON COLUMN run_load.result IS 'done; accepted (the reply was lost, and it runs); refused, not-sent, not-done (it does not run); gone (the daemon has restarted since), unknown; null while the answer is awaited, or when the run died then.';
+COMMENT ON COLUMN run_load.undone IS 'How it came to its end when the run or a clean-up ended it; null when nobody did.';
+
+CREATE FUNCTION log_complete(a_deployment int, a_from timestamptz, a_until timestamptz)
+RETURNS TABLE (node_name text, host text, port int, read_at timestamptz) LANGUAGE sql STABLE AS $$
+    SELECT n.node_name, n.host, n.port, n.read_at
+    FROM log_node n
+    WHERE n.deployment_id = a_deployment
+        AND EXISTS (SELECT FROM log_cursor c WHERE c.deployment_id = a_deployment AND c.node_id = n.node_id)
+        AND NOT EXISTS (SELECT FROM log_gap g WHERE g.deployment_id = a_deployment AND g.node_id = n.node_id
+            AND coalesce(g.time_before, '-infinity') <= coalesce(a_until, 'infinity') AND coalesce(g.time_after, 'infinity') >= a_from)
+        AND NOT EXISTS (SELECT FROM log_malformed m WHERE m.deployment_id = a_deployment AND m.node_id = n.node_id)
+        AND NOT EXISTS (SELECT FROM log_problem p WHERE p.deployment_id = a_deployment AND p.node_id = n.node_id)
+$$;
+COMMENT ON FUNCTION log_complete IS 'The nodes of a deployment whose logs lack nothing, as far as they were read, of what was logged between these times by the node''s clock.';
+
+CREATE FUNCTION run_transactions(a_run text) RETURNS TABLE (
+    experiment text, batch int, ix int, kind text, node text, hash text, state text, reason text,
+    received timestamptz, accepted timestamptz, seen_by int,
+    state_hash text, blockchain_length int, global_slot int, included timestamptz
+) LANGUAGE plpgsql STABLE SET plan_cache_mode = force_custom_plan SET work_mem = '64MB' SET jit = off AS $$
+#variable_conflict use_column
+DECLARE
+    dep int;
+    origin timestamptz;
+    scale double precision;
+    network_now timestamptz;
+    low timestamptz;
+    high timestamptz;
+    whole boolean; -- whether some node's log has no gap: then no block is missing
+BEGIN
+    SELECT r.deployment_id, coalesce(r.genesis, r.started_at), r.clock_scale INTO dep, origin, scale FROM run r WHERE r.run_id = a_run;
+    network_now := origin + (now() - origin) * scale;
+    SELECT min(l.from_time) - interval '1 minute', max(coalesce(l.until_time, 'infinity')) + interval '1 hour'
+    INTO low, high FROM run_load l WHERE l.run_id = a_run;
+    whole := EXISTS (SELECT FROM log_complete(dep, low, NULL));
+    RETURN QUERY
+    WITH loads AS MATERIALIZED (
+        SELECT l.*, l.experiment || '-' || l.batch || '-' AS prefix,
+            CASE WHEN l.result IN ('done', 'accepted') THEN least(l.intended,
+                ceil(extract(epoch FROM network_now - l.from_time) * 1000 / l.interval_ms)::bigint) ELSE 0 END AS due,
+            EXISTS (SELECT FROM log_complete(dep, l.from_time, l.until_time) c
+                WHERE l.node IN (c.host || ':' || c.port, '[' || c.host || ']:' || c.port)
+                AND c.read_at >= origin + (l.until_time - origin) / scale) AS told
+        FROM run_load l
+        WHERE l.run_id = a_run AND coalesce(l.result, 'unknown') IN ('done', 'accepted', 'partly', 'gone', 'unknown')
+    ), found AS MATERIALIZED (
+        SELECT l.call, u.hash, u.memo, u.time FROM loads l CROSS JOIN LATERAL (
+            SELECT t.hash, t.memo, t.time FROM unique_txs t
+            WHERE t.deployment_id = dep AND t.memo >= l.prefix AND t.memo < l.experiment || '-' || l.batch || '.' AND t.time BETWEEN low AND high
+            OFFSET 0) u
+        UNION ALL -- included without any node having told of its reception
+        SELECT l.call, b.hash, b.memo, NULL FROM loads l CROSS JOIN LATERAL (
+            SELECT t.hash, t.memo FROM block_txs t
+            WHERE t.deployment_id = dep AND t.memo >= l.prefix AND t.memo < l.experiment || '-' || l.batch || '.' AND t.block_received >= low
+            AND NOT EXISTS (SELECT FROM unique_txs u WHERE u.deployment_id = dep AND u.hash = t.hash)
+            OFFSET 0) b
+    ), indexed AS MATERIALIZED (
+        SELECT l.call, f.hash, f.time, substr(f.memo, length(l.prefix) + 1)::int AS ix FROM found f JOIN loads l USING (call)
+        WHERE substr(f.memo, length(l.prefix) + 1) ~ '^(0|[1-9][0-9]{0,8})$'
+    ), told AS MATERIALIZED ( -- one row per diff and node: an event's diff is told from others by its key
+        SELECT t.diff_key, t.node_name COLLATE "C" AS node_name, min(t.block_trace_checkpoint_id) AS sample, bool_or(t.action = 'received') AS seen,
+            min(t.time) FILTER (WHERE t.sender IS NULL AND t.action = 'accepted') AS accepted,
+            min(coalesce(t.reason, 'no reason given')) FILTER (WHERE t.sender IS NULL AND t.action = 'rejected') AS refused
+        FROM tx_traces t
+        WHERE t.deployment_id = dep AND t.time BETWEEN low AND high
+        GROUP BY 1, 2
+    ), diffs AS MATERIALIZED (
+        SELECT diff_key, min(sample) AS sample, count(*) FILTER (WHERE seen) AS nodes, min(accepted) AS accepted, min(refused) AS refused
+        FROM told GROUP BY diff_key
+    ), parts AS MATERIALIZED (
+        SELECT d.diff_key, d.nodes, d.accepted, d.refused, e.value ->> 1 AS hash
+        FROM diffs d
+        CROSS JOIN LATERAL (SELECT s.diff FROM tx_traces s WHERE s.deployment_id = dep AND s.block_trace_checkpoint_id = d.sample OFFSET 0) t
+        CROSS JOIN LATERAL jsonb_array_elements(CASE jsonb_typeof(t.diff) WHEN 'array' THEN t.diff ELSE '[]' END) e
+    ), events AS MATERIALIZED (
+        SELECT hash, count(*) AS diffs, max(nodes) AS nodes, min(accepted) AS accepted, min(refused) AS refused FROM parts GROUP BY hash
+    ), repeated AS MATERIALIZED ( -- what came in several diffs: a node that saw two of them counts once
+        SELECT p.hash, count(DISTINCT t.node_name) AS nodes
+        FROM parts p JOIN events e ON e.hash = p.hash AND e.diffs > 1 JOIN told t ON t.diff_key = p.diff_key AND t.seen
+        GROUP BY p.hash
+    )
+    SELECT l.experiment, l.batch, i.ix, l.kind, l.node, i.hash::text,
+        CASE WHEN b.result = 'Failed' THEN 'failed' WHEN b.hash IS NOT NULL THEN 'included' WHEN NOT whole THEN 'unknown'
+            WHEN e.refused IS NOT NULL AND e.accepted IS NULL THEN 'rejected' ELSE 'missing' END,
+        CASE WHEN b.hash IS NOT NULL THEN NULL WHEN NOT whole THEN 'no node''s log is complete, so the block with it may be missing'
+            WHEN e.accepted IS NULL THEN e.refused END,
+        i.time, e.accepted, coalesce(s.nodes, e.nodes, 0)::int, b.state_hash::text, b.blockchain_length, b.global_slot, b.block_received
+    FROM indexed i
+    JOIN loads l USING (call)
+    LEFT JOIN block_txs b ON b.deployment_id = dep AND b.hash = i.hash
+    LEFT JOIN events e ON e.hash = i.hash
+    LEFT JOIN repeated s ON s.hash = i.hash
+    UNION ALL
+    SELECT l.experiment, l.batch, n.ix::int, l.kind, l.node, NULL, CASE WHEN l.told THEN 'unseen' ELSE 'unknown' END,
+        CASE WHEN NOT l.told THEN 'the sending node''s log is not complete, or not read to the end of the batch' END, NULL, NULL, 0, NULL, NULL, NULL, NULL
+    FROM loads l CROSS JOIN LATERAL generate_series(0, l.due - 1) AS n(ix)
+    WHERE NOT EXISTS (SELECT FROM indexed i WHERE i.call = l.call AND i.ix = n.ix);
+END $$;
+COMMENT ON FUNCTION run_transactions IS 'The transactions of a run, in no order: one row for each that a log or a block tells of, matched by the memo, and one without a hash for each index that rate and time would have given by now and nothing tells of. state: included (in the best chain, Applied), failed (there, Failed), rejected (the node that was to send it refused it, reason says why; no block has it), missing (some node received it, no block has it; no log says whether a pool has dropped it since), unseen (no log and no block tells of it, and the log of the node that was to send it is complete), unknown (the logs are not complete enough to tell, reason says which). received: by the first node; accepted: by the node that sends it; seen_by: nodes that received it. Times are the nodes'' own.';
 
 -- +goose StatementEnd

@@ -1,0 +1,134 @@
+// Command fetcher stores each entry of each node's internal log once, in PostgreSQL.
+//
+//	fetcher -k KEYFILE -o DIR [--db-uri URI] discovery
+//	fetcher -k KEYFILE -o DIR [--db-uri URI] node-address-port ADDRESS -p PORT
+//	fetcher process -o DIR [--db-uri URI] [--name NODE] FILE…
+//	fetcher migrate --db-uri URI
+//
+// fetcher help lists the options; docs/fetcher.md says the rest.
+//
+// Files: commandline.go what may be written on the command line; settings.go what comes of it and of the environment; collect.go the two
+// collecting sub-commands, from start to end; database.go the private PostgreSQL; process.go the sub-command process.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime/debug"
+	"slices"
+
+	"provingground/cmd/internal/boot"
+	"provingground/schema"
+)
+
+// Exit codes.
+const (
+	codeOK       = 0
+	codeUsage    = 1 // the command line, the key file, or a directory that another fetcher holds
+	codeFailure  = 3
+	codeInternal = 70
+)
+
+func main() {
+	os.Exit(program{args: os.Args[1:], stdout: os.Stdout, stderr: os.Stderr, getenv: os.LookupEnv}.run(context.Background()))
+}
+
+// program is one call of the command: what it was given, and where it writes.
+type program struct {
+	args   []string
+	stdout io.Writer
+	stderr *os.File
+	getenv func(string) (string, bool)
+}
+
+// env returns a variable of the environment, empty when there is none.
+func (p program) env(name string) string {
+	value, _ := p.getenv(name)
+	return value
+}
+
+// usageError is something that the caller has to change before the command can do anything.
+type usageError struct{ err error }
+
+func (e *usageError) Error() string { return e.err.Error() }
+func (e *usageError) Unwrap() error { return e.err }
+
+func usagef(format string, args ...any) error { return &usageError{fmt.Errorf(format, args...)} }
+
+func (p program) run(ctx context.Context) (code int) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			_, _ = fmt.Fprintf(p.stderr, "fetcher: error inside the program: %v\n%s", cause, debug.Stack())
+			code = codeInternal
+		}
+	}()
+	if len(p.args) == 0 {
+		_, _ = fmt.Fprint(p.stderr, "fetcher: what is it to do?\n"+usage)
+		return codeUsage
+	}
+	line, err := parse(p.args)
+	if err == nil {
+		err = p.dispatch(ctx, line)
+	}
+	var wrong *usageError
+	switch {
+	case err == nil:
+		return codeOK
+	case errors.As(err, &wrong):
+		_, _ = fmt.Fprintf(p.stderr, "fetcher: %v\nfetcher help lists commands and options\n", err)
+		return codeUsage
+	default:
+		_, _ = fmt.Fprintf(p.stderr, "fetcher: %v\n", err)
+		return codeFailure
+	}
+}
+
+// dispatch runs the sub-command.
+func (p program) dispatch(ctx context.Context, line commandLine) error {
+	switch line.command {
+	case cmdHelp:
+		_, err := fmt.Fprint(p.stdout, usage+help)
+		return err
+	case cmdVersion:
+		_, err := fmt.Fprintln(p.stdout, "fetcher", boot.Version())
+		return err
+	default:
+	}
+	s, err := p.settings(line)
+	if err != nil {
+		return err
+	}
+	ctx, stop := boot.Signals(ctx,
+		func(s os.Signal) error {
+			_, _ = fmt.Fprintf(p.stderr, "%s: storing what was read; a second signal leaves at once\n", s)
+			return &interrupted{s}
+		},
+		func(s os.Signal) {
+			_, _ = fmt.Fprintln(p.stderr, "a second signal: leaving at once; what is not stored is still with the nodes")
+			os.Exit(128 + boot.Number(s))
+		})
+	defer stop()
+	switch line.command {
+	case cmdProcess:
+		return p.process(ctx, s)
+	case cmdMigrate:
+		if err := schema.Migrate(ctx, s.databaseURI); err != nil {
+			return err
+		}
+		_, err := fmt.Fprintf(p.stdout, "the database is of version %d\n", schema.Latest())
+		return err
+	default:
+		return p.collect(ctx, s)
+	}
+}
+
+// interrupted says that a signal ended the work.
+type interrupted struct{ signal os.Signal }
+
+func (e *interrupted) Error() string { return fmt.Sprintf("ended by the signal %q", e.signal) }
+
+// collecting tells whether a sub-command reads nodes.
+func (c command) collecting() bool { return slices.Contains([]command{cmdDiscovery, cmdAddress}, c) }

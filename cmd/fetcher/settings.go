@@ -1,0 +1,300 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"provingground/fetcher"
+	"provingground/internal/clock"
+	"provingground/internal/redact"
+	"provingground/orchestrator/itn"
+	"provingground/uptime"
+)
+
+// settings are what a sub-command works with: the command line, files that it names, and the environment, all checked.
+type settings struct {
+	command   command
+	directory string   // absolute; empty when process has none
+	files     []string // of process
+	name      string   // of process: the node that wrote the files; empty: by their directories
+
+	key        itn.Key
+	names      map[string]string // display names by submitter
+	node       fetcher.Fixed     // of node-address-port
+	onlineURL  string            // of discovery; empty: submissions
+	bucket     string
+	prefix     string
+	awsFile    string // AWS_CREDENTIALS_FILE
+	overrides  uptime.Overrides
+	listen     []string
+	interval   time.Duration // 0 is the collector's default
+	flush      bool
+	queueSize  int
+	lineBytes  int64 // raw lines that are kept on disk of each node; 0 keeps none
+	retainDays int   // 0 keeps everything
+	clock      *clock.Clock
+
+	databaseURI   string // empty: a private one
+	deployment    int64  // 0: the newest
+	newDeployment bool
+
+	logLevel string
+	secrets  *redact.Redactor
+	warnings []string // for the operator
+	notes    []string // for whoever wonders: what is ignored
+}
+
+// defaultListen is where the existing tool's clients look for it (log-fetcher, section 6).
+const defaultListen = ":4000"
+
+// settings makes sense of the command line and the environment. All that is wrong is one *usageError.
+func (p program) settings(line commandLine) (settings, error) {
+	s := settings{
+		command: line.command, name: orElse(line.name, p.env("MINA_NODE_NAME")), listen: line.listen, flush: line.flush, queueSize: line.queueSize,
+		retainDays: line.retainDays, databaseURI: line.databaseURI, overrides: line.overrides, logLevel: line.logLevel,
+		clock: clock.Wall(), secrets: &redact.Redactor{},
+	}
+	var errs []error
+	check := func(err error) {
+		if err != nil {
+			errs = append(errs, err)
+		}
+	}
+	need := func(ok bool, format string, args ...any) {
+		if !ok {
+			errs = append(errs, fmt.Errorf(format, args...))
+		}
+	}
+	check(s.setDatabase(line))
+	if line.directory != "" {
+		var err error
+		s.directory, err = filepath.Abs(line.directory)
+		check(err)
+	}
+	switch line.deployment {
+	case "":
+	case "new":
+		s.newDeployment = true
+	default:
+		var err error
+		s.deployment, err = strconv.ParseInt(line.deployment, 10, 32)
+		need(err == nil && s.deployment > 0, `--deployment %s: give the number of a deployment, or "new"`, line.deployment)
+	}
+	switch line.command {
+	case cmdMigrate:
+		need(line.databaseURI != "", "--db-uri is missing: it says which database to bring to this version")
+		need(len(line.arguments) == 0, "one argument too many: %q", line.arguments)
+	case cmdProcess:
+		need(s.directory != "" || s.databaseURI != "", "-o DIR or --db-uri URI is missing: one of them says which database takes the entries")
+		need(len(line.arguments) > 0, "name the files: fetcher process -o DIR FILE…")
+		s.files = line.arguments
+	default:
+		need(s.directory != "", "-o DIR is missing: it says where to keep what belongs to this fetcher")
+		check(s.setNodes(line, p.env))
+		check(s.setKey(line.keyFile))
+		check(s.setNames(line.names))
+		check(s.setClock(line))
+		check(s.setInterval(p.env("FETCH_INTERVAL_MS")))
+		check(s.setLines(line.keepLines))
+		need(s.queueSize >= 1 && s.queueSize <= 1_000_000, "--queue-size %d: give 1 to 1000000 entries, as the nodes' --itn-max-logs", s.queueSize)
+		need(s.retainDays >= 0 && s.retainDays <= 36_500 && (s.retainDays > 0 || !line.given["retain-days"]), "--retain-days %d: give 1 to 36500 days", s.retainDays)
+		if len(s.listen) == 0 {
+			s.listen = []string{defaultListen}
+		}
+		for _, address := range s.listen {
+			_, port, err := net.SplitHostPort(address)
+			if err == nil {
+				_, err = strconv.ParseUint(port, 10, 16)
+			}
+			need(err == nil, "--listen %s: give HOST:PORT, or :PORT for all addresses", address)
+		}
+		for _, name := range []string{"HANDLE_STATUS_CHANGE", "INTERNAL_TRACE_CONSUMER_EXE"} {
+			if p.env(name) != "" {
+				s.notes = append(s.notes, name+" is ignored: there is no consumer process any more, traces are read in this one")
+			}
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return s, &usageError{err}
+	}
+	return s, nil
+}
+
+// setDatabase checks the database's URI, and sees to it that its password is not shown.
+func (s *settings) setDatabase(line commandLine) error {
+	uri := line.databaseURI
+	switch {
+	case line.given["db-uri"] && uri == "":
+		return errors.New("--db-uri is empty: give postgresql://…, or leave it out for a private PostgreSQL")
+	case uri == "":
+		return nil
+	case strings.HasPrefix(uri, "sqlite3:"), strings.HasPrefix(uri, "sqlite:"):
+		return errors.New("--db-uri: SQLite is not supported any more: give postgresql://…, or leave the option out, and a private PostgreSQL is started in the directory of -o")
+	}
+	config, err := pgx.ParseConfig(uri) // which masks the password in its errors, where it can tell it
+	if err != nil {
+		return errors.New("--db-uri is no PostgreSQL URI: postgresql://USER@HOST:PORT/DATABASE, the password in the environment variable PGPASSWORD or in ~/.pgpass")
+	}
+	if config.Password != "" {
+		s.secrets.Add(config.Password)
+	}
+	return nil
+}
+
+// setNodes says where the nodes come from.
+func (s *settings) setNodes(line commandLine, env func(string) string) error {
+	if line.command == cmdAddress {
+		if len(line.arguments) != 1 {
+			return errors.New("node-address-port takes one address: fetcher -k KEYFILE -o DIR node-address-port ADDRESS -p PORT")
+		}
+		if line.port < 1 || line.port > math.MaxUint16 {
+			return errors.New("node-address-port needs the node's ITN port: -p 1 to -p 65535")
+		}
+		s.node = fetcher.Fixed{{RemoteAddr: line.arguments[0], ControlPort: uint16(line.port)}}
+		if _, err := s.overrides.Address(line.arguments[0], uint16(line.port)); err != nil {
+			return fmt.Errorf("node-address-port: %w", err)
+		}
+		return nil
+	}
+	if len(line.arguments) > 0 {
+		return fmt.Errorf("one argument too many: %q", line.arguments[0])
+	}
+	s.onlineURL = env("ONLINE_URL")
+	if s.onlineURL != "" {
+		if _, err := uptime.NewOnlineList(s.onlineURL, nil, 0); err != nil {
+			return fmt.Errorf("ONLINE_URL: %w", err)
+		}
+		return nil
+	}
+	s.prefix, s.bucket, s.awsFile = env("AWS_PREFIX"), env("AWS_BUCKET"), env("AWS_CREDENTIALS_FILE")
+	if s.prefix == "" || s.bucket == "" {
+		return errors.New("discovery needs to know where nodes report: set ONLINE_URL to the uptime service's list (http://…/v1/online), or AWS_PREFIX and AWS_BUCKET to where it keeps submissions")
+	}
+	return nil
+}
+
+// maxKeyFile bounds a key file, in bytes.
+const maxKeyFile = 4 << 10
+
+// setKey reads the ITN key.
+func (s *settings) setKey(path string) error {
+	if path == "" {
+		return errors.New("-k KEYFILE is missing: the file with the base64 of the 32-byte seed of the fetcher's ITN key")
+	}
+	text, mode, err := readSmall(path, maxKeyFile)
+	if err != nil {
+		return fmt.Errorf("the key file: %w", err)
+	}
+	seed := strings.TrimSpace(string(text))
+	if s.key, err = itn.ParseKey(seed); err != nil {
+		return fmt.Errorf("the key file %s: %w", path, err)
+	}
+	s.secrets.Add(seed)
+	if mode.IsRegular() && mode.Perm()&0o077 != 0 {
+		s.warnings = append(s.warnings, fmt.Sprintf("others can read the ITN key in %s: chmod 600 %s", path, path))
+	}
+	return nil
+}
+
+// maxNames bounds the file of display names, in bytes.
+const maxNames = 16 << 20
+
+// setNames reads the display names.
+func (s *settings) setNames(path string) error {
+	if path == "" {
+		return nil
+	}
+	text, _, err := readSmall(path, maxNames)
+	if err != nil {
+		return fmt.Errorf("the names file: %w", err)
+	}
+	if err := json.Unmarshal(text, &s.names); err != nil {
+		return fmt.Errorf("the names file %s is not a JSON object of names by public key: %w", path, err)
+	}
+	return nil
+}
+
+// readSmall reads a file that is not meant to be long.
+func readSmall(path string, most int64) (text []byte, mode os.FileMode, err error) {
+	file, err := os.Open(path) //nolint:gosec // the operator names it
+	if err != nil {
+		return nil, 0, err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	info, err := file.Stat()
+	if err != nil {
+		return nil, 0, err
+	}
+	text, err = io.ReadAll(io.LimitReader(file, most+1))
+	if err == nil && int64(len(text)) > most {
+		err = fmt.Errorf("%s is longer than %d bytes", path, most)
+	}
+	return text, info.Mode(), err
+}
+
+// setClock makes the network's clock.
+func (s *settings) setClock(line commandLine) error {
+	if line.genesis == "" {
+		if line.given["clock-scale"] {
+			return errors.New("--clock-scale needs --genesis: the time at which the network's clock and the wall's were the same")
+		}
+		return nil
+	}
+	genesis, err := time.Parse(time.RFC3339, line.genesis)
+	if err != nil {
+		return fmt.Errorf("--genesis %s: give a time such as 2026-11-20T12:00:00Z", line.genesis)
+	}
+	if s.clock, err = clock.Scaled(genesis, line.clockScale); err != nil {
+		return fmt.Errorf("--clock-scale: %w", err)
+	}
+	return nil
+}
+
+// setInterval takes FETCH_INTERVAL_MS. What is no number is the default, as in the existing tool.
+func (s *settings) setInterval(text string) error {
+	if text == "" {
+		return nil
+	}
+	const longest = 24 * time.Hour
+	ms, err := strconv.ParseUint(text, 10, 64)
+	if err != nil || ms == 0 || ms > uint64(longest.Milliseconds()) {
+		s.warnings = append(s.warnings, fmt.Sprintf("FETCH_INTERVAL_MS is %q, which is no number of milliseconds from 1 to a day: taking the default of 10 s", text))
+		return nil //nolint:nilerr // the existing tool's callers rely on it, and the warning says it
+	}
+	s.interval = time.Duration(ms) * time.Millisecond
+	return nil
+}
+
+// leastLineBytes is the least that --keep-lines can be: the nodes' lines are kept in several files.
+const leastLineBytes = 1 << 20
+
+// setLines takes the size of --keep-lines.
+func (s *settings) setLines(text string) error {
+	if text == "" {
+		return nil
+	}
+	number := strings.TrimRight(text, "kKMGTiB ")
+	factors := map[string]int64{"": 1, "B": 1, "k": 1 << 10, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+	unit := strings.TrimSpace(strings.TrimPrefix(text, number))
+	if len(unit) > 1 {
+		unit = strings.TrimSuffix(strings.TrimSuffix(unit, "B"), "i")
+	}
+	factor, known := factors[unit]
+	n, err := strconv.ParseInt(number, 10, 64)
+	if err != nil || !known || n > math.MaxInt64/factor || n*factor < leastLineBytes {
+		return fmt.Errorf("--keep-lines %s: give a size of 1MiB or more, such as 200MiB or 5GiB", text)
+	}
+	s.lineBytes = n * factor
+	return nil
+}

@@ -1,0 +1,436 @@
+package store_test
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/ed25519"
+	"encoding/base64"
+	"encoding/json"
+	"math/rand/v2"
+	"net"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	gocmp "github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/jackc/pgx/v5"
+
+	"provingground/fetcher"
+	"provingground/internal/clock"
+	"provingground/internal/mina"
+	"provingground/orchestrator/itn"
+	"provingground/orchestrator/simnet"
+	"provingground/uptime"
+)
+
+// rounds is how often a random test repeats: ROUNDS in the environment, 10 without it.
+func rounds(t *testing.T) int {
+	t.Helper()
+	text, ok := os.LookupEnv("ROUNDS")
+	if !ok {
+		return 10
+	}
+	number, err := strconv.Atoi(text)
+	if err != nil || number < 1 {
+		t.Fatalf("ROUNDS=%q is not a number above 0", text)
+	}
+	return number
+}
+
+// key makes an ITN key, another one for each fill.
+func key(tb testing.TB, fill byte) (itn.Key, ed25519.PublicKey) {
+	tb.Helper()
+	seed := bytes.Repeat([]byte{fill}, ed25519.SeedSize)
+	made, err := itn.ParseKey(base64.StdEncoding.EncodeToString(seed))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	public, ok := ed25519.NewKeyFromSeed(seed).Public().(ed25519.PublicKey)
+	if !ok {
+		tb.Fatal("no Ed25519 key")
+	}
+	return made, public
+}
+
+// world is a simulated network on a virtual clock. While a store waits for the database, time stands still there.
+type world struct {
+	testing.TB
+	*simnet.Network
+	clock  *clock.Clock
+	loader itn.Key // of the load; the collectors have another
+	reader itn.Key
+	sender mina.PrivateKey
+	ctx    context.Context
+}
+
+func genesis() time.Time { return time.Date(2024, 5, 1, 10, 0, 0, 0, time.UTC) }
+
+// inVirtualTime runs f with a started network.
+func inVirtualTime(tb testing.TB, options simnet.Options, f func(w *world)) {
+	tb.Helper()
+	virtual := clock.NewVirtual(genesis())
+	options.Clock, options.KeepJournal, options.KeepLogs, options.JournalNodes = virtual.Clock(), true, true, true
+	reader, readerPublic := key(tb, 1)
+	loader, loaderPublic := key(tb, 2)
+	options.ITNKeys = []ed25519.PublicKey{readerPublic, loaderPublic}
+	sender, err := mina.GeneratePrivateKey(rand.NewChaCha8([32]byte{1}))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	options.Accounts = map[mina.PublicKey]mina.Nanomina{sender.PublicKey(): 1_000_000_000_000_000}
+	virtual.Run(func() {
+		network, err := simnet.New(options)
+		if err != nil {
+			tb.Error(err)
+			return
+		}
+		ctx, cancel := context.WithCancel(context.WithoutCancel(tb.Context()))
+		defer cancel()
+		if err := network.Start(ctx); err != nil {
+			tb.Error(err)
+			return
+		}
+		defer func() {
+			if err := network.Stop(); err != nil {
+				tb.Errorf("stopping the network: %v", err)
+			}
+		}()
+		w := &world{TB: tb, Network: network, clock: options.Clock, loader: loader, reader: reader, sender: sender}
+		_, w.ctx = options.Clock.Group(ctx, 0)
+		f(w)
+	})
+}
+
+// pass lets network time pass.
+func (w *world) pass(span time.Duration) {
+	w.Helper()
+	if err := w.clock.Sleep(w.ctx, span); err != nil {
+		w.Fatal(err)
+	}
+}
+
+// load has a node send payments with memos PREFIX-0, PREFIX-1 and so on.
+func (w *world) load(node int, prefix string, tps float64, minutes int) {
+	w.Helper()
+	client := itn.New(w.Nodes()[node], w.loader, itn.Options{Transport: w.Transport(), Turn: w.clock.Turn()})
+	for tries := 1; ; tries++ {
+		_, err := client.SchedulePayments(w.ctx, itn.PaymentsDetails{
+			Senders: []itn.PrivateKey{itn.NewPrivateKey(w.sender.Base58())}, Receiver: w.sender.PublicKey().String(),
+			Amount: 1, MinFee: 10_000_000, MaxFee: 10_000_000, MemoPrefix: prefix, TPS: tps, DurationMin: minutes,
+		}, "", nil)
+		switch {
+		case err == nil:
+			return
+		case tries == 20:
+			w.Fatal(err)
+		}
+		w.pass(time.Second)
+	}
+}
+
+// options are those of a collector of the network.
+func (w *world) options(store fetcher.Store) fetcher.Options {
+	w.Helper()
+	var nodes fetcher.Fixed
+	for i, address := range w.Nodes() {
+		host, port, err := net.SplitHostPort(address)
+		if err != nil {
+			w.Fatal(err)
+		}
+		number, err := strconv.ParseUint(port, 10, 16)
+		if err != nil {
+			w.Fatal(err)
+		}
+		nodes = append(nodes, uptime.Node{RemoteAddr: host, ControlPort: uint16(number), Submitter: w.Submitters()[i].String()})
+	}
+	return fetcher.Options{
+		Discover: nodes, Store: store, Clock: w.clock, BackoffMax: 5 * time.Second, QueueSize: 20000,
+		Dial: func(address string) *itn.Client {
+			return itn.New(address, w.reader, itn.Options{Transport: fetcher.Transport(w.Transport()), Turn: w.clock.Turn()})
+		},
+	}
+}
+
+// collect runs a collector until stop is called, which returns when it has ended.
+func (w *world) collect(options fetcher.Options) (collector *fetcher.Collector, stop func()) {
+	w.Helper()
+	collector, err := fetcher.New(options)
+	if err != nil {
+		w.Fatal(err)
+	}
+	group, ctx := w.clock.Group(w.ctx, 0)
+	ctx, cancel := context.WithCancel(ctx)
+	group.Go(func() error { return collector.Run(ctx) })
+	return collector, func() {
+		cancel()
+		if err := group.Wait(); err != nil {
+			w.Errorf("Run: %v", err)
+		}
+	}
+}
+
+// names maps addresses to the names under which the nodes are stored.
+func (w *world) names() map[string]string {
+	names := make(map[string]string)
+	for i, address := range w.Nodes() {
+		host, port, err := net.SplitHostPort(address)
+		if err != nil {
+			w.Fatal(err)
+		}
+		number, err := strconv.ParseUint(port, 10, 16)
+		if err != nil {
+			w.Fatal(err)
+		}
+		names[address] = fetcher.NodeName(w.Submitters()[i].String(), host, uint16(number))
+	}
+	return names
+}
+
+// row is an entry as it is stored, or as the node kept it.
+type row struct {
+	Node, Server string
+	ID           int64
+	Time         time.Time
+	Process      string
+	Message      string
+	Metadata     string // in one spelling
+}
+
+func (r row) compare(other row) int {
+	return cmp.Or(strings.Compare(r.Node, other.Node), strings.Compare(r.Server, other.Server), cmp.Compare(r.ID, other.ID))
+}
+
+// spelled gives JSON one spelling.
+func spelled(tb testing.TB, text []byte) string {
+	tb.Helper()
+	if text == nil {
+		return ""
+	}
+	var value any
+	if err := json.Unmarshal(text, &value); err != nil {
+		tb.Fatalf("%s: %v", text, err)
+	}
+	plain, err := json.Marshal(value)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return string(plain)
+}
+
+// stored returns all entries in the database.
+func (d *database) stored(tb testing.TB) []row {
+	tb.Helper()
+	rows, err := d.conn.Query(tb.Context(), `SELECT node_name, server_uuid::text, log_id, logged_at, coalesce(process, ''), message, metadata::text
+		FROM log_entry JOIN log_node USING (deployment_id, node_id)`)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	var all []row
+	var r row
+	var metadata []byte
+	if _, err := pgx.ForEachRow(rows, []any{&r.Node, &r.Server, &r.ID, &r.Time, &r.Process, &r.Message, &metadata}, func() error {
+		r.Time, r.Metadata = r.Time.UTC(), spelled(tb, metadata)
+		all = append(all, r)
+		return nil
+	}); err != nil {
+		tb.Fatal(err)
+	}
+	slices.SortFunc(all, row.compare)
+	return all
+}
+
+// gaps returns the gaps of known length in the database, by node and server UUID, joined.
+func (d *database) gaps(tb testing.TB) map[[2]string][]simnet.LogRange {
+	tb.Helper()
+	rows, err := d.conn.Query(tb.Context(), `SELECT node_name, server_uuid::text, from_id, to_id FROM log_gap JOIN log_node USING (deployment_id, node_id)
+		WHERE to_id IS NOT NULL ORDER BY 1, 2, 3`)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	all := map[[2]string][]simnet.LogRange{}
+	var key [2]string
+	var gap simnet.LogRange
+	if _, err := pgx.ForEachRow(rows, []any{&key[0], &key[1], &gap.First, &gap.Last}, func() error {
+		if list := all[key]; len(list) > 0 && list[len(list)-1].Last+1 == gap.First {
+			list[len(list)-1].Last = gap.Last
+		} else {
+			all[key] = append(list, gap)
+		}
+		return nil
+	}); err != nil {
+		tb.Fatal(err)
+	}
+	return all
+}
+
+// verify compares the database with what the daemons really logged: each entry is stored once, as it was, or lies in a gap that is what
+// the node dropped, or lies behind the last answer of a run.
+func (w *world) verify(d *database) (stored, lost int) {
+	w.Helper()
+	names, runs := w.names(), w.LogRuns()
+	gaps := d.gaps(w)
+	var want []row
+	got := d.stored(w)
+	last := map[[2]string]int64{}
+	for _, r := range got {
+		last[[2]string{r.Node, r.Server}] = r.ID
+	}
+	for i, kept := range w.KeptLogs() {
+		run := [2]string{names[kept.Node], kept.ServerUUID}
+		for _, gap := range gaps[run] {
+			for id := gap.First; id <= gap.Last; id++ {
+				lost++
+				if !contains(runs[i].Dropped, id) {
+					w.Errorf("%v: entry %d is given up, but the node did not drop it", run, id)
+				}
+			}
+		}
+		for _, log := range kept.Logs {
+			if contains(gaps[run], log.ID) || int64(log.ID) > last[run] {
+				continue
+			}
+			r := row{Node: run[0], Server: run[1], ID: int64(log.ID), Time: log.Timestamp, Process: log.Process, Message: log.Message}
+			if len(log.Metadata) > 0 {
+				object := map[string]json.RawMessage{}
+				for _, m := range log.Metadata {
+					object[m.Item] = m.Value
+				}
+				text, err := json.Marshal(object)
+				if err != nil {
+					w.Fatal(err)
+				}
+				r.Metadata = spelled(w, text)
+			}
+			want = append(want, r)
+		}
+	}
+	slices.SortFunc(want, row.compare)
+	if !slices.Equal(want, got) {
+		diff := gocmp.Diff(want, got)
+		w.Errorf("%d entries are real, %d stored (-real +stored):\n%.3000s", len(want), len(got), diff)
+	}
+	return len(got), lost
+}
+
+func contains(ranges []simnet.LogRange, id int) bool {
+	return slices.ContainsFunc(ranges, func(r simnet.LogRange) bool { return r.First <= id && id <= r.Last })
+}
+
+// verifyDerived compares what is derived with the network's journal. Everything that the nodes logged must be stored.
+func (w *world) verifyDerived(d *database) {
+	w.Helper()
+	type tx struct {
+		Hash, Type, Memo string
+		Time             time.Time
+	}
+	type included struct {
+		Hash, Type, Memo, Result, Block string
+		Length, Slot                    int
+	}
+	var wantTxs []tx
+	var wantIncluded []included
+	history := w.History()
+	for _, t := range history.Transactions() {
+		var first time.Time
+		for _, report := range t.Reports {
+			if first.IsZero() || report.At.Before(first) {
+				first = report.At
+			}
+		}
+		if !first.IsZero() {
+			wantTxs = append(wantTxs, tx{t.Signature, t.Type, t.Memo, first.Truncate(time.Microsecond)})
+		}
+		for _, b := range t.Blocks {
+			result := "Applied"
+			if b.Failure != "" {
+				result = "Failed"
+			}
+			if b.OnChain {
+				wantIncluded = append(wantIncluded, included{t.Signature, t.Type, t.Memo, result, b.Hash, b.Height, b.Slot})
+			}
+		}
+	}
+	gotTxs := all[tx](w, d, "SELECT hash, type, memo, time FROM unique_txs")
+	for i := range gotTxs {
+		gotTxs[i].Time = gotTxs[i].Time.UTC()
+	}
+	sorted := cmpopts.SortSlices(func(a, b tx) bool { return a.Hash < b.Hash })
+	if diff := gocmp.Diff(wantTxs, gotTxs, sorted); diff != "" {
+		w.Errorf("%d transactions were received, %d are stored (-real +stored):\n%.3000s", len(wantTxs), len(gotTxs), diff)
+	}
+	gotIncluded := all[included](w, d, "SELECT hash, type, memo, result, state_hash, blockchain_length, global_slot FROM block_txs")
+	if diff := gocmp.Diff(wantIncluded, gotIncluded, cmpopts.SortSlices(func(a, b included) bool { return a.Hash < b.Hash })); diff != "" {
+		w.Errorf("%d transactions were included, %d are stored (-real +stored):\n%.3000s", len(wantIncluded), len(gotIncluded), diff)
+	}
+
+	type chainBlock struct {
+		Hash, Parent string
+		Length, Slot int
+	}
+	var wantChain []chainBlock
+	for _, b := range history.Chain() {
+		wantChain = append(wantChain, chainBlock{b.Hash, b.Parent, b.Height, b.Slot})
+	}
+	gotChain := all[chainBlock](w, d, "SELECT state_hash, coalesce(previous_state_hash, ''), blockchain_length, global_slot FROM block WHERE canonical ORDER BY 3")
+	if diff := gocmp.Diff(wantChain, gotChain); diff != "" {
+		w.Errorf("best chain (-real +stored):\n%.3000s", diff)
+	}
+
+	type work struct {
+		First, Second              int // 0 when there is none
+		Added, Received, Scheduled time.Time
+	}
+	var wantWorks []work
+	for _, s := range history.Works() {
+		one := work{First: s.IDs[0]}
+		if len(s.IDs) > 1 {
+			one.Second = s.IDs[1]
+		}
+		earliest := func(field *time.Time, at time.Time) {
+			if at = at.Truncate(time.Microsecond); field.IsZero() || at.Before(*field) {
+				*field = at
+			}
+		}
+		for _, report := range s.Reports {
+			switch {
+			case report.Listed == "":
+				earliest(&one.Received, report.Arrived)
+			case report.Listed == "added":
+				earliest(&one.Added, report.At)
+			case report.Listed == "scheduled":
+				earliest(&one.Scheduled, report.At)
+			}
+		}
+		if len(s.Reports) > 0 {
+			wantWorks = append(wantWorks, one)
+		}
+	}
+	gotWorks := all[work](w, d, `SELECT fst_work_id, coalesce(snd_work_id, 0), coalesce(time_added, '0001-01-01 00:00Z'), coalesce(time_received, '0001-01-01 00:00Z'),
+		coalesce(time_scheduled, '0001-01-01 00:00Z') FROM uniq_sws`)
+	for i := range gotWorks {
+		g := &gotWorks[i]
+		g.Added, g.Received, g.Scheduled = g.Added.UTC(), g.Received.UTC(), g.Scheduled.UTC()
+	}
+	if diff := gocmp.Diff(wantWorks, gotWorks, cmpopts.SortSlices(func(a, b work) bool { return a.First < b.First })); diff != "" {
+		w.Errorf("%d SNARK works were in the pools, %d are stored (-real +stored):\n%.3000s", len(wantWorks), len(gotWorks), diff)
+	}
+}
+
+// all returns the rows of a query, by position.
+func all[T any](tb testing.TB, d *database, query string) []T {
+	tb.Helper()
+	rows, err := d.conn.Query(tb.Context(), query)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[T])
+	if err != nil {
+		tb.Fatalf("%s: %v", query, err)
+	}
+	return list
+}
