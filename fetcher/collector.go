@@ -256,7 +256,7 @@ func (c *Collector) start(ctx context.Context, n *node, begin func(context.Conte
 		ended, frozen, stopping := n.ended, c.frozen, n.stop == nil
 		if ended == nil && !frozen && ctx.Err() == nil {
 			readCtx, stop := context.WithCancelCause(ctx)
-			n.stop, n.ended = stop, make(chan struct{})
+			n.stop, n.ended = stop, c.opts.Clock.Event()
 			c.mu.Unlock()
 			begin(readCtx, n)
 			return
@@ -265,7 +265,9 @@ func (c *Collector) start(ctx context.Context, n *node, begin func(context.Conte
 		if frozen || ended == nil || !stopping {
 			return
 		}
-		c.opts.Clock.Idle(func() { <-ended }) // soon: it was told to stop
+		if ended.Wait(ctx) != nil { // soon: it was told to stop
+			return
+		}
 	}
 }
 
@@ -278,7 +280,7 @@ func (c *Collector) ended(n *node) {
 	if n.stop != nil {
 		n.stop(nil)
 	}
-	close(n.ended)
+	n.ended.Happen()
 	n.stop, n.ended = nil, nil
 }
 
@@ -334,10 +336,8 @@ func (c *Collector) Freeze(ctx context.Context) error {
 	endings := c.stopAll(errors.New("the collector was frozen"))
 	c.mu.Unlock()
 	for _, ended := range endings {
-		select {
-		case <-ended:
-		case <-ctx.Done():
-			return context.Cause(ctx)
+		if err := ended.Wait(ctx); err != nil {
+			return err //nolint:wrapcheck // the cause of the caller's end
 		}
 	}
 	return nil
@@ -362,7 +362,7 @@ func (c *Collector) Reset() {
 }
 
 // stopAll tells all readers to stop. It is called with the lock held.
-func (c *Collector) stopAll(cause error) (endings []<-chan struct{}) {
+func (c *Collector) stopAll(cause error) (endings []*clock.Event) {
 	for _, n := range c.nodes {
 		if n.stop != nil {
 			n.stop(cause)

@@ -23,7 +23,7 @@ type gate struct {
 
 type arrival struct {
 	amount int64
-	in     chan struct{}
+	in     *clock.Event
 }
 
 func newGate(limit int64, clock *clock.Clock) *gate { return &gate{clock: clock, limit: limit} }
@@ -39,26 +39,21 @@ func (g *gate) take(ctx context.Context, amount int64) error {
 		g.mu.Unlock()
 		return nil
 	}
-	a := &arrival{amount: amount, in: make(chan struct{})}
+	a := &arrival{amount: amount, in: g.clock.Event()}
 	g.waiting = append(g.waiting, a)
 	g.mu.Unlock()
 
 	began := g.clock.Wall()
-	g.clock.Idle(func() {
-		select {
-		case <-a.in:
-		case <-ctx.Done():
-		}
-	})
+	err := a.in.Wait(ctx)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.waited += g.clock.Wall().Sub(began)
 	if i := slices.Index(g.waiting, a); i >= 0 {
 		g.waiting = slices.Delete(g.waiting, i, i+1)
 		g.admit() // whoever stood behind it may be smaller
-		return context.Cause(ctx)
+		return err
 	}
-	return nil
+	return nil // perhaps in the moment in which ctx ended
 }
 
 // grow takes more without asking: it is there already.
@@ -80,7 +75,7 @@ func (g *gate) add(amount int64) {
 func (g *gate) admit() {
 	for len(g.waiting) > 0 && g.fits(g.waiting[0].amount) {
 		g.add(g.waiting[0].amount)
-		close(g.waiting[0].in)
+		g.waiting[0].in.Happen()
 		g.waiting = slices.Delete(g.waiting, 0, 1)
 	}
 }

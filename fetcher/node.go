@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"provingground/internal/clock"
 	"provingground/uptime"
 )
 
@@ -56,7 +57,8 @@ type NodeStatus struct {
 	LastLogID int `json:"last_log_id"`
 	// ServerUUID is that run; empty before the node was reached.
 	ServerUUID string `json:"server_uuid,omitempty"`
-	// LastSuccess is when the node's log was last read to its end and stored, wall time; zero before the first time.
+	// LastSuccess is up to when the node's log was last read and stored: when the request began whose answer ended the reading, wall time.
+	// Zero before the first time.
 	LastSuccess time.Time `json:"last_success,omitzero"`
 	// LostEntries is how many entries are known to be missing since this process began; the store knows of all.
 	LostEntries int `json:"lost_entries"`
@@ -80,9 +82,9 @@ type node struct {
 	status  NodeStatus // with the collector's lock
 	listed  time.Time  // when it was last in a list; the manager's own
 
-	// stop ends the node's reader, and ended is closed when it has ended; nil when there is none. With the collector's lock.
+	// stop ends the node's reader, and ended happens when it has ended; nil when there is none. With the collector's lock.
 	stop  context.CancelCauseFunc
-	ended chan struct{}
+	ended *clock.Event
 }
 
 // locate says what node a list's entry is, and where.

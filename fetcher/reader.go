@@ -95,7 +95,7 @@ func (r *reader) follow(ctx context.Context) error {
 		switch {
 		case err == nil:
 			restarted, r.failures = false, 0
-			r.update(func(s *NodeStatus) { s.State, s.LastError, s.LastSuccess = Running, "", r.opts.Clock.Wall() })
+			r.update(func(s *NodeStatus) { s.State, s.LastError, s.LastSuccess = Running, "", began })
 			if err := r.opts.Clock.SleepWall(ctx, r.pace.interval()-r.opts.Clock.Wall().Sub(began)); err != nil {
 				return err
 			}

@@ -43,7 +43,7 @@ func TestThousandNodes(t *testing.T) {
 		scale       = 5
 		memory      = 300_000_000
 		connections = 8
-		queue       = 500
+		queue       = 500 * scale     // what a real node's 500 are to a fetcher whose time does not run faster
 		worstLag    = 2 * time.Minute // generous: whether nodes are read in time is told by the gaps, of which there must be none
 	)
 	nodes, lasting := 150, 90*time.Second // of network time
@@ -55,7 +55,7 @@ func TestThousandNodes(t *testing.T) {
 		"-snark-coordinators", "-1") // the proofs of one block would overflow the queue at once, whoever reads it
 	n.load(t, n.nodes[0], 0, 0.05)
 	dir := outputDir(t)
-	p := start(t, binary(t, "fetcher"), dir, []string{"ONLINE_URL=" + n.onlineURL}, n.discovery(dir)...)
+	p := start(t, binary(t, "fetcher"), dir, []string{"ONLINE_URL=" + n.onlineURL}, n.discovery(dir, "--queue-size", strconv.Itoa(queue))...)
 	p.awaitNodes(t, nodes)
 	conn := connect(t, dir)
 	began := number(t, conn, "SELECT sum(entries) FROM log_cursor")

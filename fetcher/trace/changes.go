@@ -135,7 +135,8 @@ type TransactionDiff struct {
 	Reason string
 }
 
-// PoolTransaction is a transaction as pool events name it. Signature is the fee payer's, which the database calls hash.
+// PoolTransaction is a transaction as pool events name it. Signature is the fee payer's, which the database calls hash; the
+// protocol's own transactions have none and no memo.
 type PoolTransaction struct{ Type, Signature, Memo string }
 
 // BlockTransactions are a block's transactions, given once: when they first arrived and the trace's start is known.

@@ -33,7 +33,7 @@ func snarkWorkOf(metadata []byte) (*SnarkWork, string) {
 			work.Reason = looseText(value)
 		case "txs":
 			var ok bool
-			if work.Txs, ok = poolTransactionsOf(value); !ok {
+			if work.Txs, ok = poolTransactionsOf(value, 1); !ok {
 				problem = "txs is not a list of type, signature and memo"
 			}
 		}
@@ -67,7 +67,7 @@ func transactionDiffOf(metadata []byte) (*TransactionDiff, string) {
 		switch key {
 		case "diff":
 			diff.Raw = value
-			diff.Diff, ok = poolTransactionsOf(value)
+			diff.Diff, ok = poolTransactionsOf(value, 3)
 		case "sender":
 			diff.Sender = looseText(value)
 		case "reason":
@@ -80,7 +80,9 @@ func transactionDiffOf(metadata []byte) (*TransactionDiff, string) {
 	return &diff, ""
 }
 
-func poolTransactionsOf(value []byte) ([]PoolTransaction, bool) {
+// poolTransactionsOf reads a list of [type, signature, memo]. An element has at least so many texts: the protocol's own transactions, a
+// coinbase or fee transfer among the jobs of a SNARK work, have no signature and no memo.
+func poolTransactionsOf(value []byte, least int) ([]PoolTransaction, bool) {
 	if len(value) == 0 || value[0] != '[' {
 		return nil, false
 	}
@@ -94,10 +96,14 @@ func poolTransactionsOf(value []byte) ([]PoolTransaction, bool) {
 			}
 			texts = append(texts, text)
 		}
-		if len(texts) != 3 {
+		if len(texts) < least {
 			return nil, false
 		}
-		transactions = append(transactions, PoolTransaction{Type: texts[0], Signature: texts[1], Memo: texts[2]})
+		transaction := PoolTransaction{Type: texts[0]}
+		if len(texts) == 3 {
+			transaction.Signature, transaction.Memo = texts[1], texts[2]
+		}
+		transactions = append(transactions, transaction)
 	}
 	return transactions, true
 }

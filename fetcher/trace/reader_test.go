@@ -347,7 +347,7 @@ func TestGossipEvents(t *testing.T) {
 		{"current_call_id":1}
 		{"metadata":{"work_ids":[3,4],"fee":"0.1","prover":"B62p","sender":"10.0.0.1"}}
 		{"current_call_id":2}
-		{"metadata":{"work_ids":[5],"fee":1,"prover":"B62p","sender":null,"reason":"fee_equal","txs":[["payment","7mX","m"]]}}
+		{"metadata":{"work_ids":[5,6],"fee":1,"prover":"B62p","sender":null,"reason":"fee_equal","txs":[["coinbase","720"],["payment","7mX","m"]]}}
 		["Transaction_diff_accepted",7.0]
 		{"metadata":{"diff":[["payment","7mX","exp-1-2-3"],["zkapp:2:1","7mY","x"]]}}
 		["Snark_work_reconsidered",8.0]
@@ -356,7 +356,7 @@ func TestGossipEvents(t *testing.T) {
 	want := []trace.Gossip{
 		{Trace: 1, Seq: 6, Event: 2, ID: 6, Resource: trace.SnarkWorkEvent, Action: "received", Time: 5, Work: &trace.SnarkWork{IDs: []int64{3, 4}, Fee: "0.1", Prover: "B62p", Sender: "10.0.0.1"}},
 		{Trace: 1, Seq: 8, Event: 4, ID: 8, Resource: trace.SnarkWorkEvent, Action: "rejected", Time: 6, Work: &trace.SnarkWork{
-			IDs: []int64{5}, Fee: "1", Prover: "B62p", Reason: "fee_equal", Txs: []trace.PoolTransaction{{Type: "payment", Signature: "7mX", Memo: "m"}},
+			IDs: []int64{5, 6}, Fee: "1", Prover: "B62p", Reason: "fee_equal", Txs: []trace.PoolTransaction{{Type: "coinbase"}, {Type: "payment", Signature: "7mX", Memo: "m"}},
 		}},
 		{Trace: 1, Seq: 10, Event: 9, ID: 10, Resource: trace.TransactionDiffEvent, Action: "accepted", Time: 7, Diff: &trace.TransactionDiff{
 			Diff: []trace.PoolTransaction{{Type: "payment", Signature: "7mX", Memo: "exp-1-2-3"}, {Type: "zkapp:2:1", Signature: "7mY", Memo: "x"}},
@@ -448,6 +448,7 @@ func TestProblems(t *testing.T) {
 		{"{\"current_block\":\"17\"}\n{\"block_metadata\":{\"interrupt_get_completed_work_at\":5}}", "interruption"},
 		{"[\"Snark_work_received\",1.0]\n{\"metadata\":{\"work_ids\":[1,2,3]}}", "work_ids"},
 		{"[\"Snark_work_received\",1.0]\n{\"metadata\":{\"work_ids\":[1],\"txs\":[[1]]}}", "txs"},
+		{"[\"Snark_work_received\",1.0]\n{\"metadata\":{\"work_ids\":[1],\"txs\":[[]]}}", "txs"},
 		{"[\"Snark_work_received\",1.0]\n{\"metadata\":{\"work_ids\":[]}}", "work_ids"},
 		{"{\"current_block\":\"17\"}\n{\"block_metadata\":{\"global_slot\":[\"a\",\"5\",\"6\"]}}", "global_slot"},
 		{"[\"Transaction_diff_received\",1.0]\n{\"metadata\":{\"diff\":5}}", "diff"},

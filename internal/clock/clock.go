@@ -122,8 +122,8 @@ func (c *Clock) Until(ctx context.Context, t time.Time) error {
 }
 
 // Idle runs wait, which blocks on something other than the clock (a channel, a process's end). A virtual clock may move on
-// meanwhile; without Idle it would stand still for ever. For the end of other goroutines use a [Group]: it leaves no moment between
-// their end and the waiter's going on in which a virtual clock could jump.
+// meanwhile; without Idle it would stand still for ever. For the end of other goroutines use a [Group], for what they do an [Event]: these leave
+// no moment between that and the waiter's going on in which a virtual clock could jump.
 func (c *Clock) Idle(wait func()) {
 	if c.virtual == nil {
 		wait()

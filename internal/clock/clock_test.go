@@ -271,3 +271,75 @@ func TestTurnOnTheWall(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestEventOnAVirtualClock has nine wait for an event that a tenth lets happen: they go on in their order, before time passes.
+func TestEventOnAVirtualClock(t *testing.T) {
+	course := func() []string {
+		v := clock.NewVirtual(time.Unix(0, 0))
+		c := v.Clock()
+		cause := errors.New("enough")
+		var course []string // written without lock: one at a time works
+		v.Run(func() {
+			event := c.Event()
+			off, cancel := context.WithCancelCause(t.Context())
+			defer cancel(nil)
+			group, _ := c.Group(t.Context(), 0)
+			for i := range 9 {
+				group.Go(func() error {
+					waits := t.Context()
+					if i == 4 {
+						waits = off
+					}
+					err := event.Wait(waits)
+					course = append(course, fmt.Sprint(i, " ", err, " ", c.Now().Unix()))
+					return nil
+				})
+			}
+			group.Go(func() error { // somebody waits for a later time all the while: it must not come too early
+				err := c.Sleep(t.Context(), 3*time.Hour)
+				course = append(course, fmt.Sprint("late ", err, " ", c.Now().Unix()))
+				return nil
+			})
+			group.Go(func() error {
+				_ = c.Sleep(t.Context(), time.Hour)
+				cancel(cause)
+				_ = c.Sleep(t.Context(), time.Hour)
+				event.Happen()
+				event.Happen()
+				if !event.Happened() || event.Wait(off) != nil {
+					t.Error("it has not happened for who asks afterwards")
+				}
+				return nil
+			})
+			if err := group.Wait(); err != nil {
+				t.Error(err)
+			}
+		})
+		return course
+	}
+	want := []string{"4 enough 3600"}
+	for _, i := range []int{0, 1, 2, 3, 5, 6, 7, 8} {
+		want = append(want, fmt.Sprint(i, " <nil> 7200"))
+	}
+	want = append(want, "late <nil> 10800")
+	for range 50 {
+		if got := course(); !slices.Equal(got, want) {
+			t.Fatalf("%q\nwant %q", got, want)
+		}
+	}
+}
+
+func TestEventOnTheWall(t *testing.T) {
+	event := clock.Wall().Event()
+	cause := errors.New("enough")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(cause)
+	if err := event.Wait(ctx); !errors.Is(err, cause) || event.Happened() {
+		t.Errorf("%v, want its cause", err)
+	}
+	event.Happen()
+	event.Happen()
+	if err := event.Wait(t.Context()); err != nil || !event.Happened() {
+		t.Errorf("%v after it happened", err)
+	}
+}

@@ -65,7 +65,7 @@ type snapshot struct {
 
 const (
 	connections      = 2
-	statementTimeout = 20 * time.Second
+	statementTimeout = time.Minute
 	// freshFor is how long statistics are used again, and at least reuse times as long as they took to read: questions must not keep the database busy.
 	freshFor = time.Second
 	reuse    = 5
