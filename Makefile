@@ -55,7 +55,7 @@ soak: ## run the random tests with their full numbers (about 45 minutes)
 	ROUNDS=100 $(GO) test -race -count 1 -timeout 120m -run 'Killed|Random|ManyFaults|AfterEveryLine|RecordCannot|ThousandNodes' -v \
 	  ./cmd/orchestrator ./orchestrator ./cmd/fetcher
 
-demo: build ## a whole experiment on a simulated network, in under two minutes
+demo: build postgres ## a whole experiment on a simulated network, its evidence in a private PostgreSQL; about two minutes
 	scripts/demo.sh
 
 verify: ## check that go.mod and the formatted code are as committed

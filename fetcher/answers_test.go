@@ -148,7 +148,7 @@ func TestAnswersThatAreNotWhatTheyShouldBe(t *testing.T) {
 			store, collector := withNode(t, 0, time.Minute, func(node *itntest.Node) {
 				// What a client cannot read it asks for once more.
 				node.Script("internalLogs", answer(test.answer...), answer(test.answer...), answer())
-			}, func(o *fetcher.Options) { o.Interval = 10 * time.Minute })
+			}, func(o *fetcher.Options) { o.Interval, o.MinInterval = 10*time.Minute, 10*time.Minute })
 			stored, malformed := ids(store, 1)
 			if diff := cmp.Diff(test.stored, stored, ascending, cmpopts.EquateEmpty()); diff != "" {
 				t.Errorf("stored (-want +got):\n%s", diff)

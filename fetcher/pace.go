@@ -9,7 +9,8 @@ import (
 type pace struct {
 	queue     int // entries that the node holds
 	low, high time.Duration
-	rate      float64 // entries per second of wall time
+	rate      float64       // entries per second of wall time
+	span      time.Duration // over which that was seen last; 0 when nothing was seen of this run of the daemon yet
 }
 
 // observe takes in that a node logged so many entries in a time. A rise counts at once, a fall little by little: what came in a burst
@@ -18,18 +19,24 @@ func (p *pace) observe(entries int, span time.Duration) {
 	if span <= 0 {
 		return
 	}
+	p.span = span
 	rate := float64(entries) / span.Seconds()
 	p.rate = max(rate, 0.8*p.rate+0.2*rate)
 }
 
-// interval is the time from one request's beginning to the next one's.
+// interval is the time from one request's beginning to the next one's. It begins with the shortest and at most doubles: what a node
+// logs in ten seconds is not known before it was seen for five.
 func (p *pace) interval() time.Duration {
+	interval := min(p.high, max(p.low, 2*p.span))
 	safe := float64(p.queue) / 2 / p.rate // +Inf at rest
-	if !(safe < p.high.Seconds()) {
-		return p.high
+	if safe < interval.Seconds() {
+		interval = time.Duration(safe * float64(time.Second))
 	}
-	return max(p.low, time.Duration(safe*float64(time.Second)))
+	return max(p.low, interval)
 }
+
+// begin says that another run of the daemon begins, of which nothing was seen yet.
+func (p *pace) begin() { p.span = 0 }
 
 // backoff is the pause after failures: the first about low, each twice the one before, never above high, and each between
 // half and the whole of that, so that nodes which failed together do not come back together.

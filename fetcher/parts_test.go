@@ -42,8 +42,15 @@ func TestPaceKeepsWithinHalfTheQueue(t *testing.T) {
 
 func TestPaceForgetsABurstSlowly(t *testing.T) {
 	p := pace{queue: 500, low: time.Second, high: 10 * time.Second}
-	if p.interval() != p.high {
-		t.Errorf("before anything is known: %s", p.interval())
+	for _, want := range []time.Duration{1, 2, 4, 8, 10, 10} {
+		if got := p.interval(); got != want*time.Second {
+			t.Errorf("while little is known: %s, want %ds", got, want)
+		}
+		p.observe(0, p.interval())
+	}
+	p.begin()
+	if got := p.interval(); got != p.low {
+		t.Errorf("when a daemon begins: %s", got)
 	}
 	p.observe(5000, 10*time.Second)
 	if got := p.interval(); got != time.Second {
@@ -54,7 +61,7 @@ func TestPaceForgetsABurstSlowly(t *testing.T) {
 		t.Errorf("right after a burst: %s", got)
 	}
 	for range 30 {
-		p.observe(0, time.Second)
+		p.observe(0, p.interval())
 	}
 	if got := p.interval(); got != p.high {
 		t.Errorf("long after a burst: %s", got)

@@ -151,6 +151,7 @@ func (r *reader) authenticate(ctx context.Context) error {
 	before := r.cursor
 	after := Cursor{ServerUUID: daemon.ServerUUID, Next: 1}
 	r.last, r.odd = time.Time{}, nil
+	r.pace.begin()
 	if before.ServerUUID == "" {
 		r.cursor = after
 		return nil

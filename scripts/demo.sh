@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# make demo: an experiment on a simulated network, what came of it, and what happens to a run that is killed. Under two minutes.
+# make demo: an experiment on a simulated network whose nodes' logs are kept and decide its verdicts, what came of it, and what happens to a run that is
+# killed. About two minutes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
@@ -10,10 +11,22 @@ say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 
 rm -rf "$dir"
 mkdir "$dir"
+: >"$dir/simnet.out"
+: >"$dir/fetcher.out"
 say "A simulated network: 12 nodes, 5 of them producers, a minute of network time each second"
-"$root/bin/simnet" -dir "$dir/network" -nodes 12 -producers 5 -clock-scale 60 -seed 1 >"$dir/simnet.out" 2>&1 &
+# A minute a second means that logs, too, fill sixty times as fast: the nodes' queues are that much larger than Mina's 500.
+# The account is the script's receiver: a payment of less than the creation fee to one that does not exist fails.
+"$root/bin/simnet" -dir "$dir/network" -nodes 12 -producers 5 -clock-scale 60 -max-logs 30000 -seed 1 \
+  -account B62qiy32p8kAKnny8ZFwoMhYpBppM1DWVCqAPBYNcXnsAHhnfAAuXgg >"$dir/simnet.out" 2>&1 &
 simnet=$!
-trap 'kill $simnet 2>/dev/null || true; wait $simnet 2>/dev/null || true' EXIT
+fetcher=
+stop_all() {
+  for pid in $fetcher $simnet; do # the fetcher first: it stores what it has, and stops its PostgreSQL
+    kill "$pid" 2>/dev/null || true
+    wait "$pid" 2>/dev/null || true
+  done
+}
+trap stop_all EXIT
 for ((i = 0; i < 300; i++)); do
   grep -q '^ready' "$dir/simnet.out" && break
   kill -0 $simnet 2>/dev/null || { cat "$dir/simnet.out"; exit 1; }
@@ -21,6 +34,22 @@ for ((i = 0; i < 300; i++)); do
 done
 grep -q '^ready' "$dir/simnet.out" || { echo "the simulated network did not come up:"; cat "$dir/simnet.out"; exit 1; }
 cd "$dir/network" # the script's paths are relative to it
+
+say "The log fetcher, with a PostgreSQL of its own:  fetcher -k fetcher-key -o … discovery"
+ONLINE_URL=$(sed -n 's/^online list //p' "$dir/simnet.out") FETCH_INTERVAL_MS=1000 \
+  "$root/bin/fetcher" -k fetcher-key -o "$dir/fetcher" --listen 127.0.0.1:4000 discovery >"$dir/fetcher.out" 2>&1 &
+fetcher=$!
+for ((i = 0; i < 300; i++)); do
+  [ -s "$dir/fetcher/db-uri" ] && grep -q collecting "$dir/fetcher.out" && break
+  kill -0 $fetcher 2>/dev/null || { cat "$dir/fetcher.out"; exit 1; }
+  sleep 0.1
+done
+grep -q collecting "$dir/fetcher.out" || { echo "the fetcher did not come up:"; cat "$dir/fetcher.out"; exit 1; }
+database=$(cat "$dir/fetcher/db-uri")
+# The orchestrator learns where the evidence is by one more key of its configuration.
+{ printf '{\n  "dbUri": "%s",\n' "$database"; tail -n +2 config.json; } >with-evidence.json
+mv with-evidence.json config.json
+echo "nodes, gaps, health, metrics: http://127.0.0.1:4000/   database: psql \"$database\""
 
 say "What the script would do and cost:  orchestrator plan config.json < scripts/demo.script"
 "$run" plan -nodes 6 config.json <"$root/scripts/demo.script"
@@ -36,6 +65,11 @@ echo "exit code $code"
 
 say "What really happened, by the network's own journal:  simnet show journal.jsonl"
 "$root/bin/simnet" show journal.jsonl
+say "What the nodes' logs say of each batch:  orchestrator transactions run.record config.json"
+"$run" transactions "$dir/run.record" config.json
+say "And of the rounds, in SQL (docs/queries.md):"
+psql -X "$database" -c "SELECT exp, round, total, zkapps, successful, failed, missed, duration, max_latency FROM experiments" \
+  -c "SELECT sum(entries) AS entries_stored, sum(lost) AS entries_lost FROM log_cursor"
 say "Outputs and record of the run: demo/run.out, demo/run.record. Its load was stopped by the script:  orchestrator stop run.record config.json"
 "$run" stop "$dir/run.record" config.json
 
@@ -60,4 +94,5 @@ say "stop undoes what its record says:  orchestrator stop killed.out config.json
 "$root/bin/simnet" show journal.jsonl | grep schedules
 say "resume would have gone on where it was killed, with the wait, and scheduled nothing twice:"
 echo "  orchestrator resume killed.out config.json < killed.script"
-say "Done. Everything is under demo/; the network is stopped."
+say "Done. Everything is under demo/; network, fetcher and database are stopped."
+echo "The evidence stays: bin/fetcher -k demo/network/fetcher-key -o demo/fetcher node-address-port 127.0.0.2 -p 3086 starts its database again."

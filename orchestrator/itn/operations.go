@@ -55,21 +55,15 @@ func (c *Client) SlotsWon(ctx context.Context) ([]int, error) {
 // InternalLogs returns the retained log entries with an ID of at least startLogID, in increasing order (itn-graphql, section
 // 6.1). It may fail with ErrAnswerTooLarge.
 func (c *Client) InternalLogs(ctx context.Context, startLogID int) ([]Log, error) {
-	var logs []wireLog
+	var logs []Log
 	err := c.do(ctx, request{
-		message: message{
-			"internalLogs", internalLogsDocument, map[string]any{"startLogId": startLogID}, into("internalLogs", &logs),
-		},
+		message: message{"internalLogs", internalLogsDocument, map[string]any{"startLogId": startLogID}, func(data json.RawMessage) (err error) {
+			logs, err = logsOf(data)
+			return err
+		}},
 		repeatable: true,
 	})
-	if err != nil {
-		return nil, err
-	}
-	read := make([]Log, len(logs))
-	for i, log := range logs {
-		read[i] = Log(log)
-	}
-	return read, nil
+	return logs, err
 }
 
 // FlushInternalLogs removes the log entries up to endLogID and returns the daemon's text. When the reply is lost it is sent

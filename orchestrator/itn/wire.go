@@ -46,39 +46,44 @@ func (w wireAuth) identity() (Identity, error) {
 	return identity, nil
 }
 
-// wireLog is Log, read from an ItnLog.
-type wireLog Log
+// wireLog is an ItnLog (itn-graphql, section 3.2).
+type wireLog struct {
+	ID        int            `json:"id"`
+	Timestamp string         `json:"timestamp"`
+	Message   string         `json:"message"`
+	Process   *string        `json:"process"`
+	Metadata  []LogMetadatum `json:"metadata"`
+}
 
 // logTimestamp is the form of ItnLog.timestamp.
 const logTimestamp = "2006-01-02 15:04:05.000000Z"
 
-// UnmarshalJSON reads an ItnLog.
-func (l *wireLog) UnmarshalJSON(data []byte) error {
-	var entry struct {
-		ID        int     `json:"id"`
-		Timestamp string  `json:"timestamp"`
-		Message   string  `json:"message"`
-		Process   *string `json:"process"`
-		Metadata  []struct {
-			Item  string          `json:"item"`
-			Value json.RawMessage `json:"value"`
-		} `json:"metadata"`
+// logsOf reads an answer to internalLogs. Such answers are many and long, so it goes through the JSON once.
+func logsOf(data json.RawMessage) ([]Log, error) {
+	var answer struct {
+		InternalLogs []wireLog `json:"internalLogs"`
 	}
-	if err := json.Unmarshal(data, &entry); err != nil {
-		return err
+	if err := json.Unmarshal(data, &answer); err != nil {
+		return nil, err
 	}
-	timestamp, err := time.Parse(logTimestamp, entry.Timestamp)
-	if err != nil {
-		return fmt.Errorf("log entry %d: %w", entry.ID, err)
+	if answer.InternalLogs == nil {
+		return nil, errors.New("field internalLogs is missing or null")
 	}
-	*l = wireLog{ID: entry.ID, Timestamp: timestamp, Message: entry.Message}
-	if entry.Process != nil {
-		l.Process = *entry.Process
+	logs := make([]Log, len(answer.InternalLogs))
+	for i, entry := range answer.InternalLogs {
+		timestamp, err := time.Parse(logTimestamp, entry.Timestamp)
+		if err != nil {
+			return nil, fmt.Errorf("log entry %d: %w", entry.ID, err)
+		}
+		logs[i] = Log{ID: entry.ID, Timestamp: timestamp, Message: entry.Message}
+		if entry.Process != nil {
+			logs[i].Process = *entry.Process
+		}
+		if len(entry.Metadata) > 0 {
+			logs[i].Metadata = entry.Metadata
+		}
 	}
-	for _, metadatum := range entry.Metadata {
-		l.Metadata = append(l.Metadata, LogMetadatum(metadatum))
-	}
-	return nil
+	return logs, nil
 }
 
 // wireCreatedAccounts is ItnCreatedAccounts (itn-graphql, section 4.8).

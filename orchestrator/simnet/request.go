@@ -153,16 +153,8 @@ func outcomeOf(answer itnserver.Answer) (outcome Outcome, message string) {
 	case answer.Status != http.StatusOK || answer.Operation == "":
 		return OutcomeMalformed, ""
 	}
-	var body struct {
-		Errors []struct {
-			Message string `json:"message"`
-		} `json:"errors"`
-	}
-	if err := json.Unmarshal(answer.Body, &body); err != nil {
-		return OutcomeMalformed, ""
-	}
-	if len(body.Errors) > 0 {
-		return OutcomeRefused, body.Errors[0].Message
+	if answer.Refused {
+		return OutcomeRefused, answer.Message
 	}
 	return OutcomeOK, ""
 }

@@ -134,7 +134,7 @@ COMMENT ON COLUMN run_load.result IS 'done; accepted (the reply was lost, and it
 COMMENT ON COLUMN run_load.undone IS 'How it came to its end when the run or a clean-up ended it; null when nobody did.';
 
 CREATE FUNCTION log_complete(a_deployment int, a_from timestamptz, a_until timestamptz)
-RETURNS TABLE (node_name text, host text, port int, read_at timestamptz) LANGUAGE sql STABLE AS $$
+RETURNS TABLE (node_name text, host text, port int, read_at timestamptz) LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT n.node_name, n.host, n.port, n.read_at
     FROM log_node n
     WHERE n.deployment_id = a_deployment
@@ -150,7 +150,7 @@ CREATE FUNCTION run_transactions(a_run text) RETURNS TABLE (
     experiment text, batch int, ix int, kind text, node text, hash text, state text, reason text,
     received timestamptz, accepted timestamptz, seen_by int,
     state_hash text, blockchain_length int, global_slot int, included timestamptz
-) LANGUAGE plpgsql STABLE SET plan_cache_mode = force_custom_plan SET work_mem = '64MB' SET jit = off AS $$
+) LANGUAGE plpgsql STABLE SET plan_cache_mode = force_custom_plan SET work_mem = '64MB' SET enable_memoize = off SET jit = off AS $$
 #variable_conflict use_column
 DECLARE
     dep int;
@@ -160,15 +160,19 @@ DECLARE
     low timestamptz;
     high timestamptz;
     whole boolean; -- whether some node's log has no gap: then no block is missing
+    names text[]; -- of the deployment's nodes
+    bits varbit[]; -- for each of them a string with its own bit: the bits of many are or'ed in a constant space, however many rows tell of them
 BEGIN
     SELECT r.deployment_id, coalesce(r.genesis, r.started_at), r.clock_scale INTO dep, origin, scale FROM run r WHERE r.run_id = a_run;
     network_now := origin + (now() - origin) * scale;
     SELECT min(l.from_time) - interval '1 minute', max(coalesce(l.until_time, 'infinity')) + interval '1 hour'
     INTO low, high FROM run_load l WHERE l.run_id = a_run;
     whole := EXISTS (SELECT FROM log_complete(dep, low, NULL));
+    SELECT array_agg(n.node_name), array_agg(set_bit(repeat('0', n.total)::varbit, n.place - 1, 1)) INTO names, bits
+    FROM (SELECT node_name, row_number() OVER ()::int AS place, count(*) OVER ()::int AS total FROM log_node WHERE deployment_id = dep) n;
     RETURN QUERY
     WITH loads AS MATERIALIZED (
-        SELECT l.*, l.experiment || '-' || l.batch || '-' AS prefix,
+        SELECT l.call, l.experiment, l.batch, l.kind, l.node, l.experiment || '-' || l.batch || '-' AS prefix,
             CASE WHEN l.result IN ('done', 'accepted') THEN least(l.intended,
                 ceil(extract(epoch FROM network_now - l.from_time) * 1000 / l.interval_ms)::bigint) ELSE 0 END AS due,
             EXISTS (SELECT FROM log_complete(dep, l.from_time, l.until_time) c
@@ -177,52 +181,41 @@ BEGIN
         FROM run_load l
         WHERE l.run_id = a_run AND coalesce(l.result, 'unknown') IN ('done', 'accepted', 'partly', 'gone', 'unknown')
     ), found AS MATERIALIZED (
-        SELECT l.call, u.hash, u.memo, u.time FROM loads l CROSS JOIN LATERAL (
+        SELECT l.*, u.hash, substr(u.memo, length(l.prefix) + 1) AS rest, u.time FROM loads l CROSS JOIN LATERAL (
             SELECT t.hash, t.memo, t.time FROM unique_txs t
             WHERE t.deployment_id = dep AND t.memo >= l.prefix AND t.memo < l.experiment || '-' || l.batch || '.' AND t.time BETWEEN low AND high
             OFFSET 0) u
         UNION ALL -- included without any node having told of its reception
-        SELECT l.call, b.hash, b.memo, NULL FROM loads l CROSS JOIN LATERAL (
+        SELECT l.*, b.hash, substr(b.memo, length(l.prefix) + 1), NULL FROM loads l CROSS JOIN LATERAL (
             SELECT t.hash, t.memo FROM block_txs t
             WHERE t.deployment_id = dep AND t.memo >= l.prefix AND t.memo < l.experiment || '-' || l.batch || '.' AND t.block_received >= low
             AND NOT EXISTS (SELECT FROM unique_txs u WHERE u.deployment_id = dep AND u.hash = t.hash)
             OFFSET 0) b
     ), indexed AS MATERIALIZED (
-        SELECT l.call, f.hash, f.time, substr(f.memo, length(l.prefix) + 1)::int AS ix FROM found f JOIN loads l USING (call)
-        WHERE substr(f.memo, length(l.prefix) + 1) ~ '^(0|[1-9][0-9]{0,8})$'
-    ), told AS MATERIALIZED ( -- one row per diff and node: an event's diff is told from others by its key
-        SELECT t.diff_key, t.node_name COLLATE "C" AS node_name, min(t.block_trace_checkpoint_id) AS sample, bool_or(t.action = 'received') AS seen,
+        SELECT f.*, f.rest::int AS ix FROM found f WHERE f.rest ~ '^(0|[1-9][0-9]{0,8})$'
+    ), diffs AS MATERIALIZED ( -- told from others by their keys; one row for each, however many nodes have it
+        SELECT t.diff_key, min(t.block_trace_checkpoint_id) AS sample, bit_or(n.bit) FILTER (WHERE t.action = 'received') AS nodes,
             min(t.time) FILTER (WHERE t.sender IS NULL AND t.action = 'accepted') AS accepted,
             min(coalesce(t.reason, 'no reason given')) FILTER (WHERE t.sender IS NULL AND t.action = 'rejected') AS refused
-        FROM tx_traces t
-        WHERE t.deployment_id = dep AND t.time BETWEEN low AND high
-        GROUP BY 1, 2
-    ), diffs AS MATERIALIZED (
-        SELECT diff_key, min(sample) AS sample, count(*) FILTER (WHERE seen) AS nodes, min(accepted) AS accepted, min(refused) AS refused
-        FROM told GROUP BY diff_key
-    ), parts AS MATERIALIZED (
-        SELECT d.diff_key, d.nodes, d.accepted, d.refused, e.value ->> 1 AS hash
+        FROM tx_traces t LEFT JOIN unnest(names, bits) AS n(name, bit) ON n.name = t.node_name
+        WHERE t.deployment_id = dep AND t.time BETWEEN low AND high AND (t.action = 'received' OR t.sender IS NULL)
+        GROUP BY t.diff_key
+    ), events AS MATERIALIZED ( -- a transaction may come in several diffs, and a node that saw two of them counts once
+        SELECT e.value ->> 1 AS hash, bit_count(bit_or(d.nodes)) AS nodes, min(d.accepted) AS accepted, min(d.refused) AS refused
         FROM diffs d
         CROSS JOIN LATERAL (SELECT s.diff FROM tx_traces s WHERE s.deployment_id = dep AND s.block_trace_checkpoint_id = d.sample OFFSET 0) t
         CROSS JOIN LATERAL jsonb_array_elements(CASE jsonb_typeof(t.diff) WHEN 'array' THEN t.diff ELSE '[]' END) e
-    ), events AS MATERIALIZED (
-        SELECT hash, count(*) AS diffs, max(nodes) AS nodes, min(accepted) AS accepted, min(refused) AS refused FROM parts GROUP BY hash
-    ), repeated AS MATERIALIZED ( -- what came in several diffs: a node that saw two of them counts once
-        SELECT p.hash, count(DISTINCT t.node_name) AS nodes
-        FROM parts p JOIN events e ON e.hash = p.hash AND e.diffs > 1 JOIN told t ON t.diff_key = p.diff_key AND t.seen
-        GROUP BY p.hash
+        GROUP BY 1
     )
-    SELECT l.experiment, l.batch, i.ix, l.kind, l.node, i.hash::text,
+    SELECT i.experiment, i.batch, i.ix, i.kind, i.node, i.hash::text,
         CASE WHEN b.result = 'Failed' THEN 'failed' WHEN b.hash IS NOT NULL THEN 'included' WHEN NOT whole THEN 'unknown'
             WHEN e.refused IS NOT NULL AND e.accepted IS NULL THEN 'rejected' ELSE 'missing' END,
         CASE WHEN b.hash IS NOT NULL THEN NULL WHEN NOT whole THEN 'no node''s log is complete, so the block with it may be missing'
             WHEN e.accepted IS NULL THEN e.refused END,
-        i.time, e.accepted, coalesce(s.nodes, e.nodes, 0)::int, b.state_hash::text, b.blockchain_length, b.global_slot, b.block_received
+        i.time, e.accepted, coalesce(e.nodes, 0)::int, b.state_hash::text, b.blockchain_length, b.global_slot, b.block_received
     FROM indexed i
-    JOIN loads l USING (call)
     LEFT JOIN block_txs b ON b.deployment_id = dep AND b.hash = i.hash
     LEFT JOIN events e ON e.hash = i.hash
-    LEFT JOIN repeated s ON s.hash = i.hash
     UNION ALL
     SELECT l.experiment, l.batch, n.ix::int, l.kind, l.node, NULL, CASE WHEN l.told THEN 'unseen' ELSE 'unknown' END,
         CASE WHEN NOT l.told THEN 'the sending node''s log is not complete, or not read to the end of the batch' END, NULL, NULL, 0, NULL, NULL, NULL, NULL

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"strconv"
 
 	"github.com/vektah/gqlparser/v2/ast"
 )
@@ -29,6 +30,7 @@ type execution struct {
 	document  *ast.QueryDocument
 	variables variables
 	sequenced bool
+	flat      map[*ast.Field][]*ast.Field // what was found to be selected of the object that a field holds
 }
 
 // execute runs a request text and answers as itn-graphql, section 2.5, has it.
@@ -43,6 +45,7 @@ func (s *Server) execute(ctx context.Context, request graphqlRequest, sequenced 
 	}
 	run := execution{
 		server: s, document: document, variables: variablesOf(operation, request.variables), sequenced: sequenced,
+		flat: make(map[*ast.Field][]*ast.Field),
 	}
 	root := s.documents.schema.Query
 	switch operation.Operation {
@@ -83,7 +86,8 @@ func (e execution) subscription(operation *ast.OperationDefinition) Answer {
 
 // root runs the root fields in order, all of them, also after one has failed; the first failure is the answer.
 func (e execution) root(ctx context.Context, root *ast.Definition, operation *ast.OperationDefinition) Answer {
-	var data bytes.Buffer
+	var body bytes.Buffer
+	body.WriteString(`{"data":{`)
 	var answer Answer
 	var failure error
 	var failed *ast.Field
@@ -91,11 +95,11 @@ func (e execution) root(ctx context.Context, root *ast.Definition, operation *as
 	for i, field := range e.fields(root.Name, operation.SelectionSet, nil) {
 		lastField = field.Name
 		if i > 0 {
-			data.WriteByte(',')
+			body.WriteByte(',')
 		}
-		writeJSON(&data, field.Alias)
-		data.WriteByte(':')
-		if err := e.rootField(ctx, root, field, &data); err != nil && failure == nil {
+		writeJSON(&body, field.Alias)
+		body.WriteByte(':')
+		if err := e.rootField(ctx, root, field, &body); err != nil && failure == nil {
 			failure, failed = err, field
 		}
 	}
@@ -104,7 +108,8 @@ func (e execution) root(ctx context.Context, root *ast.Definition, operation *as
 	_, isArgument := errors.AsType[argumentError](failure)
 	switch {
 	case failure == nil:
-		answer = Answer{Status: http.StatusOK, Body: []byte(`{"data":{` + data.String() + `}}`)}
+		body.WriteString("}}")
+		answer = Answer{Status: http.StatusOK, Body: body.Bytes()}
 	case isRefusal && isNullable(root, failed):
 		answer = nullableErrorAnswer(refusal, failed.Alias)
 	case isRefusal, isInvalid, isArgument:
@@ -142,7 +147,7 @@ func (e execution) rootField(ctx context.Context, root *ast.Definition, field *a
 	if err != nil {
 		return err
 	}
-	return e.write(out, result, field.SelectionSet)
+	return e.write(out, result, field)
 }
 
 // fields flattens a selection to the fields that apply to a type. inside names the fragments around it, of which none is
@@ -168,21 +173,28 @@ func (e execution) fields(typeName string, selection ast.SelectionSet, inside []
 	return flat
 }
 
-// write writes a resolved value as JSON, of objects what was selected.
-func (e execution) write(out *bytes.Buffer, resolved any, selection ast.SelectionSet) error {
+// selected returns what is selected of the object that a field holds. The field's objects are of one type.
+func (e execution) selected(typeName string, field *ast.Field) []*ast.Field {
+	fields, known := e.flat[field]
+	if !known {
+		fields = e.fields(typeName, field.SelectionSet, nil)
+		e.flat[field] = fields
+	}
+	return fields
+}
+
+// write writes what a field was resolved to as JSON, of objects what was selected.
+func (e execution) write(out *bytes.Buffer, resolved any, of *ast.Field) error {
 	switch resolved := resolved.(type) {
 	case object:
-		return e.writeObject(out, resolved, e.fields(resolved.typeName, selection, nil))
+		return e.writeObject(out, resolved, e.selected(resolved.typeName, of))
 	case []object:
-		var fields []*ast.Field // the same for all
 		out.WriteByte('[')
 		for i, item := range resolved {
-			if i == 0 {
-				fields = e.fields(item.typeName, selection, nil)
-			} else {
+			if i > 0 {
 				out.WriteByte(',')
 			}
-			if err := e.writeObject(out, item, fields); err != nil {
+			if err := e.writeObject(out, item, e.selected(item.typeName, of)); err != nil {
 				return err
 			}
 		}
@@ -209,7 +221,7 @@ func (e execution) writeObject(out *bytes.Buffer, resolved object, fields []*ast
 		if !known || e.server.older && isNewerOnly(resolved.typeName, field.Name) {
 			return undefinedField(field.Name, resolved.typeName)
 		}
-		if err := e.write(out, inner, field.SelectionSet); err != nil {
+		if err := e.write(out, inner, field); err != nil {
 			return err
 		}
 	}
@@ -221,13 +233,41 @@ func undefinedField(field, typeName string) error {
 	return validationError("Field '" + field + "' is not defined on type '" + typeName + "'")
 }
 
-// writeJSON writes a value that always marshals; only a resolver's JSON metadata could fail to, and becomes null.
+// writeJSON writes a value that always marshals; only a resolver's JSON metadata could fail to, and becomes null. Long answers hold little but short
+// texts and numbers, which are written at once.
 func writeJSON(out *bytes.Buffer, v any) {
+	switch v := v.(type) {
+	case string:
+		if isPlain(v) {
+			out.WriteByte('"')
+			out.WriteString(v)
+			out.WriteByte('"')
+			return
+		}
+	case json.RawMessage:
+		if last := len(v) - 1; last > 0 && v[0] == '"' && v[last] == '"' && isPlain(v[1:last]) {
+			out.Write(v)
+			return
+		}
+	case int:
+		out.Write(strconv.AppendInt(out.AvailableBuffer(), int64(v), 10))
+		return
+	}
 	encoded, err := json.Marshal(v)
 	if err != nil {
 		encoded = []byte("null")
 	}
 	out.Write(encoded)
+}
+
+// isPlain reports whether a text is the same in JSON, but for the quotes around it.
+func isPlain[T string | json.RawMessage](text T) bool {
+	for i := range len(text) {
+		if c := text[i]; c < ' ' || c > '~' || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
+			return false
+		}
+	}
+	return true
 }
 
 func jsonAnswer(v any) Answer {
@@ -239,19 +279,23 @@ func jsonAnswer(v any) Answer {
 // errorAnswer answers a failure: a refusal with its path, an argument without one, an invalid request without data.
 func errorAnswer(failure error, alias string) Answer {
 	message := map[string]any{"message": failure.Error()}
-	answer := map[string]any{"errors": []any{message}}
+	body := map[string]any{"errors": []any{message}}
 	if _, isRefusal := errors.AsType[Refusal](failure); isRefusal {
 		message["path"] = []string{alias}
 	}
 	if _, isInvalid := errors.AsType[validationError](failure); !isInvalid {
-		answer["data"] = nil
+		body["data"] = nil
 	}
-	return jsonAnswer(answer)
+	answer := jsonAnswer(body)
+	answer.Refused, answer.Message = true, failure.Error()
+	return answer
 }
 
 func nullableErrorAnswer(refusal Refusal, alias string) Answer {
-	return jsonAnswer(map[string]any{
+	answer := jsonAnswer(map[string]any{
 		"errors": []any{map[string]any{"message": refusal.Error(), "path": []string{alias}}},
 		"data":   map[string]any{alias: nil},
 	})
+	answer.Refused, answer.Message = true, refusal.Error()
+	return answer
 }

@@ -110,6 +110,9 @@ type Answer struct {
 	Operation string
 	// Sequenced means that the request had the sequenced form and was accepted: it used up its number.
 	Sequenced bool
+	// Refused means that it is a GraphQL error, whose text is Message.
+	Refused bool
+	Message string
 }
 
 // Write sends the answer as the daemon does, without Content-Type. For a raised one it panics with http.ErrAbortHandler,
