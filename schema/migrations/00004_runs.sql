@@ -180,19 +180,23 @@ BEGIN
                 AND c.read_at >= origin + (l.until_time - origin) / scale) AS told
         FROM run_load l
         WHERE l.run_id = a_run AND coalesce(l.result, 'unknown') IN ('done', 'accepted', 'partly', 'gone', 'unknown')
-    ), found AS MATERIALIZED (
+    ), received AS MATERIALIZED (
         SELECT l.*, u.hash, substr(u.memo, length(l.prefix) + 1) AS rest, u.time FROM loads l CROSS JOIN LATERAL (
             SELECT t.hash, t.memo, t.time FROM unique_txs t
             WHERE t.deployment_id = dep AND t.memo >= l.prefix AND t.memo < l.experiment || '-' || l.batch || '.' AND t.time BETWEEN low AND high
             OFFSET 0) u
-        UNION ALL -- included without any node having told of its reception
-        SELECT l.*, b.hash, substr(b.memo, length(l.prefix) + 1), NULL FROM loads l CROSS JOIN LATERAL (
-            SELECT t.hash, t.memo FROM block_txs t
-            WHERE t.deployment_id = dep AND t.memo >= l.prefix AND t.memo < l.experiment || '-' || l.batch || '.' AND t.block_received >= low
-            AND NOT EXISTS (SELECT FROM unique_txs u WHERE u.deployment_id = dep AND u.hash = t.hash)
+    ), blocks AS MATERIALIZED ( -- also of earlier runs with the same name
+        SELECT l.call, b.* FROM loads l CROSS JOIN LATERAL (
+            SELECT t.* FROM block_txs t WHERE t.deployment_id = dep AND t.memo >= l.prefix AND t.memo < l.experiment || '-' || l.batch || '.'
             OFFSET 0) b
     ), indexed AS MATERIALIZED (
-        SELECT f.*, f.rest::int AS ix FROM found f WHERE f.rest ~ '^(0|[1-9][0-9]{0,8})$'
+        SELECT f.*, f.rest::int AS ix FROM (
+            SELECT * FROM received
+            UNION ALL -- included without any node having told of its reception
+            SELECT l.*, b.hash, substr(b.memo, length(l.prefix) + 1), NULL FROM blocks b JOIN loads l USING (call)
+            WHERE b.block_received >= low AND NOT EXISTS (SELECT FROM received r WHERE r.call = b.call AND r.hash = b.hash)
+            AND NOT EXISTS (SELECT FROM unique_txs u WHERE u.deployment_id = dep AND u.hash = b.hash)
+        ) f WHERE f.rest ~ '^(0|[1-9][0-9]{0,8})$'
     ), diffs AS MATERIALIZED ( -- told from others by their keys; one row for each, however many nodes have it
         SELECT t.diff_key, min(t.block_trace_checkpoint_id) AS sample, bit_or(n.bit) FILTER (WHERE t.action = 'received') AS nodes,
             min(t.time) FILTER (WHERE t.sender IS NULL AND t.action = 'accepted') AS accepted,
@@ -214,7 +218,7 @@ BEGIN
             WHEN e.accepted IS NULL THEN e.refused END,
         i.time, e.accepted, coalesce(e.nodes, 0)::int, b.state_hash::text, b.blockchain_length, b.global_slot, b.block_received
     FROM indexed i
-    LEFT JOIN block_txs b ON b.deployment_id = dep AND b.hash = i.hash
+    LEFT JOIN blocks b ON b.call = i.call AND b.hash = i.hash
     LEFT JOIN events e ON e.hash = i.hash
     UNION ALL
     SELECT l.experiment, l.batch, n.ix::int, l.kind, l.node, NULL, CASE WHEN l.told THEN 'unseen' ELSE 'unknown' END,
