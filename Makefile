@@ -8,6 +8,8 @@ GO ?= go
 # How often random tests repeat; make soak raises it.
 ROUNDS ?= 10
 FUZZTIME ?= 10s
+# Where the demo's fetcher listens.
+FETCHER_PORT ?= 4000
 GOLANGCI_LINT_VERSION := v2.12.2
 LINT := .tools/golangci-lint-$(GOLANGCI_LINT_VERSION)
 
@@ -55,8 +57,8 @@ soak: ## run the random tests with their full numbers (about 45 minutes)
 	ROUNDS=100 $(GO) test -race -count 1 -timeout 120m -run 'Killed|Random|ManyFaults|AfterEveryLine|RecordCannot|ThousandNodes' -v \
 	  ./cmd/orchestrator ./orchestrator ./cmd/fetcher
 
-demo: build postgres ## a whole experiment on a simulated network, its evidence in a private PostgreSQL; about two minutes
-	scripts/demo.sh
+demo: build postgres ## a whole experiment on a simulated network, its evidence in a private PostgreSQL; under two minutes
+	FETCHER_PORT=$(FETCHER_PORT) scripts/demo.sh
 
 verify: ## check that go.mod and the formatted code are as committed
 	$(GO) mod tidy -diff

@@ -1,13 +1,21 @@
 #!/usr/bin/env bash
 # make demo: an experiment on a simulated network whose nodes' logs are kept and decide its verdicts, what came of it, and what happens to a run that is
-# killed. About two minutes.
+# killed. Under two minutes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
 dir=$root/demo
 run="$root/bin/orchestrator"
 
-say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
+port=${FETCHER_PORT:-4000}
+
+if [ -t 1 ]; then bold=$'\033[1m' plain=$'\033[0m'; else bold='' plain=''; fi
+say() { printf '\n%s%s%s\n' "$bold" "$*" "$plain"; }
+
+if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
+  echo "port $port is taken, by another log fetcher perhaps: end it, or choose another port with  make demo FETCHER_PORT=4001"
+  exit 1
+fi
 
 rm -rf "$dir"
 mkdir "$dir"
@@ -37,7 +45,7 @@ cd "$dir/network" # the script's paths are relative to it
 
 say "The log fetcher, with a PostgreSQL of its own:  fetcher -k fetcher-key -o … discovery"
 ONLINE_URL=$(sed -n 's/^online list //p' "$dir/simnet.out") FETCH_INTERVAL_MS=1000 \
-  "$root/bin/fetcher" -k fetcher-key -o "$dir/fetcher" --listen 127.0.0.1:4000 discovery >"$dir/fetcher.out" 2>&1 &
+  "$root/bin/fetcher" -k fetcher-key -o "$dir/fetcher" --listen 127.0.0.1:$port discovery >"$dir/fetcher.out" 2>&1 &
 fetcher=$!
 for ((i = 0; i < 300; i++)); do
   [ -s "$dir/fetcher/db-uri" ] && grep -q collecting "$dir/fetcher.out" && break
@@ -49,7 +57,7 @@ database=$(cat "$dir/fetcher/db-uri")
 # The orchestrator learns where the evidence is by one more key of its configuration.
 { printf '{\n  "dbUri": "%s",\n' "$database"; tail -n +2 config.json; } >with-evidence.json
 mv with-evidence.json config.json
-echo "nodes, gaps, health, metrics: http://127.0.0.1:4000/   database: psql \"$database\""
+echo "nodes, gaps, health, metrics: http://127.0.0.1:$port/   database: psql \"$database\""
 
 say "What the script would do and cost:  orchestrator plan config.json < scripts/demo.script"
 "$run" plan -nodes 6 config.json <"$root/scripts/demo.script"

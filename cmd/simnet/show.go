@@ -21,7 +21,8 @@ func show(path string, out io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	var produced, sent, rejected, restarted, funded int
+	var produced, sent, rejected, restarted int
+	funded := map[string]bool{} // an account comes to be once more where the chain changes
 	byMemo := map[string]bool{}
 	for _, entry := range history {
 		switch fact := entry.Fact.(type) {
@@ -35,7 +36,7 @@ func show(path string, out io.Writer) (err error) {
 		case simnet.DaemonStopped:
 			restarted++
 		case simnet.AccountCreated:
-			funded++
+			funded[fact.PublicKey] = true
 		}
 	}
 	included := 0
@@ -53,7 +54,7 @@ func show(path string, out io.Writer) (err error) {
 	}
 	row("blocks", "%d produced, %d on the chain, %d orphaned", produced, len(chain), produced-len(chain))
 	row("commands", "%d sent, %d memos of them on the chain, %d not taken by a pool", sent, included, rejected)
-	row("accounts", "%d came to be", funded)
+	row("accounts", "%d came to be", len(funded))
 	row("schedules", "%d accepted, %d run and were not told to stop", len(schedules), len(unstopped))
 	row("daemons", "%d stopped, %d are down", restarted, len(history.Down()))
 	row("in force", "%d gated nodes, %d limits", len(history.Gating()), len(history.Limits()))

@@ -87,9 +87,10 @@ func New(options Options) (*Network, error) {
 	if err != nil {
 		return nil, fmt.Errorf("simulated network: %w", err)
 	}
+	// Another network has other daemons, also one with the same seed: whoever remembers those by their UUIDs must not take them for the same.
 	var seed [32]byte
 	for i := range 4 {
-		word := mix(opts.Seed, purposeUUID, uint64(i))
+		word := mix(opts.Seed, purposeUUID, uint64(i), uint64(opts.Genesis.UnixNano()))
 		for j := range 8 {
 			seed[8*i+j] = byte(word >> (8 * j))
 		}

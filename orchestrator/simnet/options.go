@@ -31,7 +31,7 @@ type Options struct {
 	Slot time.Duration
 	// Latency is the network time that a block or command takes from one node to all others; a 180th of a slot by default.
 	Latency time.Duration
-	// Seed decides every random choice of the network: who wins which slot, fees, keys, UUIDs.
+	// Seed decides every random choice of the network: who wins which slot, fees, keys; together with Genesis UUIDs.
 	Seed uint64
 	// Clock is the network's time; [clock.Wall] by default.
 	Clock *clock.Clock

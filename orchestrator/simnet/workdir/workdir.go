@@ -50,7 +50,7 @@ func New(path string, accounts int, password string, seed uint64) (*Dir, error) 
 	d := &Dir{path: path, password: password}
 	for _, name := range []string{d.Config(), d.Journal(), d.Socket()} {
 		if _, err := os.Lstat(name); !errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("%s is in the way: the directory holds an earlier simulated network; remove it, or choose another directory", name)
+			return nil, fmt.Errorf("%s is in the way: the directory holds an earlier simulated network; choose another directory, or remove this one if nothing in it is needed any more", name)
 		}
 	}
 	for _, sub := range []string{"", "private-keys", "bin"} {
