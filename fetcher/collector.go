@@ -56,8 +56,9 @@ type Options struct {
 	// Concurrency is the number of requests under way at once; 0 means 32. There are at most half as many more to nodes that failed last
 	// time, so that those keep only each other waiting.
 	Concurrency int
-	// MemoryBytes bounds what the answers take that are not stored yet, estimated as four times their length; 0 means 128 MiB. The answers
-	// of the requests under way may exceed it, for their length is known only when they are there.
+	// MemoryBytes bounds what the answers take that are not stored yet, estimated as four times their length; 0 means 128 MiB. It may be exceeded
+	// by the requests under way, whose answers' length is known only when they are there, each by a usual answer (256 KiB), and by one longer
+	// answer: of those, one is read at a time, and stored before the next one is read.
 	MemoryBytes int64
 	// BackoffMin and BackoffMax bound the pause after failures; 0 means 1 s and 1 min, in which a busy node does not overwrite much.
 	BackoffMin, BackoffMax time.Duration
@@ -104,6 +105,7 @@ type Collector struct {
 	requesting *gate
 	probing    *gate
 	memory     *gate
+	long       *gate // for one answer at a time that is longer than usual
 	counters   counters
 
 	mu     sync.Mutex
@@ -111,6 +113,7 @@ type Collector struct {
 	claims map[string]*node // who reads the run of a daemon, by server UUID
 	ports  int              // trace port numbers given so far
 	frozen bool
+	holds  int    // calls of Hold that are in force
 	again  bool   // the manager is to look again at once
 	rouse  func() // ends the manager's pause; nil while it does not pause
 }
@@ -126,13 +129,15 @@ func New(options Options) (*Collector, error) {
 		requesting: newGate(int64(o.Concurrency), o.Clock),
 		probing:    newGate(int64(max(1, o.Concurrency/2)), o.Clock),
 		memory:     newGate(o.MemoryBytes, o.Clock),
+		long:       newGate(1, o.Clock),
 		nodes:      make(map[identity]*node),
 		claims:     make(map[string]*node),
 	}, nil
 }
 
-// Run collects until ctx ends, waits for its goroutines, and returns nil. What it had not stored by then is still with the nodes. It is
-// called once. On a virtual clock it is called by a goroutine that the clock knows.
+// Run collects until ctx ends, waits for its goroutines, and returns nil. An answer that is there by then is still given to the store, once and
+// for at most lastSave; what is not stored then is still with the nodes, and Metrics.Unsaved counts it. It is called once. On a virtual
+// clock it is called by a goroutine that the clock knows.
 func (c *Collector) Run(ctx context.Context) error {
 	group, ctx := c.opts.Clock.Group(ctx, 0)
 	start := func(ctx context.Context, n *node) {
@@ -194,12 +199,14 @@ func (c *Collector) discover(ctx context.Context) []*node {
 	return nodes
 }
 
-// locateAll finds the nodes' addresses. An entry without one is left out, and so is, of several at one address, all but the one seen last:
-// two clients of one node with the same key would disturb each other (itn-graphql, section 2.3).
+// locateAll finds the nodes' addresses. An entry without one is left out, and so are, of several at one address, all but one: two clients of
+// one node with the same key would disturb each other (itn-graphql, section 2.3). That one is what was found in the list before, as long as
+// it is listed, for under another name the daemon's log would be stored a second time; otherwise the one seen last.
 func (c *Collector) locateAll(list []uptime.Node) []*node {
 	var found []*node
 	places := make(map[string]int, len(list)) // in found, by address
 	seen := make(map[string]time.Time, len(list))
+	present := c.present()
 	for _, entry := range list {
 		id, address, err := locate(entry, c.opts.Overrides)
 		if err != nil {
@@ -210,7 +217,7 @@ func (c *Collector) locateAll(list []uptime.Node) []*node {
 		place, shared := places[address]
 		if shared {
 			c.counters.count(func(m *Metrics) { m.SharedAddresses++ })
-			if !entry.LastSeen.Before(seen[address]) {
+			if present[id] || !present[found[place].identity] && !entry.LastSeen.Before(seen[address]) {
 				found[place], seen[address] = &node{identity: id, address: address}, entry.LastSeen
 			}
 			continue
@@ -219,6 +226,17 @@ func (c *Collector) locateAll(list []uptime.Node) []*node {
 		found = append(found, &node{identity: id, address: address})
 	}
 	return found
+}
+
+// present returns the nodes of the last list.
+func (c *Collector) present() map[identity]bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	present := make(map[identity]bool, len(c.nodes))
+	for id, n := range c.nodes {
+		present[id] = n.status.Active
+	}
+	return present
 }
 
 // add takes in a node that was not known. It is called with the lock held.
@@ -249,11 +267,11 @@ func (c *Collector) listed() []*node {
 	return nodes
 }
 
-// start begins to read a node, unless it is read or the collector is frozen. It waits for a reader that was told to stop.
+// start begins to read a node, unless it is read, or the collector is frozen or held. It waits for a reader that was told to stop.
 func (c *Collector) start(ctx context.Context, n *node, begin func(context.Context, *node)) {
 	for {
 		c.mu.Lock()
-		ended, frozen, stopping := n.ended, c.frozen, n.stop == nil
+		ended, frozen, stopping := n.ended, c.frozen || c.holds > 0, n.stop == nil
 		if ended == nil && !frozen && ctx.Err() == nil {
 			readCtx, stop := context.WithCancelCause(ctx)
 			n.stop, n.ended = stop, c.opts.Clock.Event()
@@ -284,14 +302,17 @@ func (c *Collector) ended(n *node) {
 	n.stop, n.ended = nil, nil
 }
 
-// claim lets a node have a run of a daemon to itself: a daemon that is reached under two addresses is read once.
+// claim lets a node have a run of a daemon to itself: a daemon that is reached under two addresses is read once. The node keeps it until its
+// reader ends or finds another run, also while it does not answer: whoever took it over would store it all again under another name.
 func (c *Collector) claim(n *node, serverUUID string) (other string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if serverUUID != n.status.ServerUUID {
+		c.release(n)
+	}
 	if holder := c.claims[serverUUID]; holder != nil && holder != n {
 		return holder.status.NodeName
 	}
-	c.release(n)
 	c.claims[serverUUID] = n
 	n.status.ServerUUID = serverUUID
 	return ""
@@ -328,13 +349,38 @@ func (c *Collector) look() {
 	}
 }
 
-// Freeze stops reading, now and until Unfreeze, and returns when no node is read any more, or with the cause of ctx's end. Nothing that
-// is stored is touched, and the list of nodes is kept up to date.
+// Freeze stops reading, now and until Unfreeze, and returns when no node is read any more and no Save is under way, or with the cause of ctx's
+// end. Nothing that is stored is touched, and the list of nodes is kept up to date.
 func (c *Collector) Freeze(ctx context.Context) error {
 	c.mu.Lock()
 	c.frozen = true
 	endings := c.stopAll(errors.New("the collector was frozen"))
 	c.mu.Unlock()
+	return waitAll(ctx, endings)
+}
+
+// Hold stops reading like Freeze, until resume is called, for a program's own work on the store. It neither sees nor changes what people say by
+// Freeze and Unfreeze meanwhile. With an error nothing is held.
+func (c *Collector) Hold(ctx context.Context) (resume func(), err error) {
+	c.mu.Lock()
+	c.holds++
+	endings := c.stopAll(errors.New("the collector is held"))
+	c.mu.Unlock()
+	resume = sync.OnceFunc(func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.holds--
+		c.look()
+	})
+	if err := waitAll(ctx, endings); err != nil {
+		resume()
+		return nil, err
+	}
+	return resume, nil
+}
+
+// waitAll waits for the ends of readers.
+func waitAll(ctx context.Context, endings []*clock.Event) error {
 	for _, ended := range endings {
 		if err := ended.Wait(ctx); err != nil {
 			return err //nolint:wrapcheck // the cause of the caller's end

@@ -10,7 +10,7 @@ type Metrics struct {
 	Discoveries      uint64 // lists of nodes that were had
 	DiscoveryErrors  uint64 // lists that could not be had
 	UnreachableNodes uint64 // list entries without a usable address, over all lists
-	SharedAddresses  uint64 // list entries that gave way to a later one of the same address, over all lists
+	SharedAddresses  uint64 // list entries that gave way to another one of the same address, over all lists
 
 	Requests      uint64 // to nodes, as the collector asked for them; a client may repeat one
 	RequestErrors uint64
@@ -30,6 +30,7 @@ type Metrics struct {
 	FlushErrors   uint64
 	StoreErrors   uint64 // after which a batch was tried again
 	StoreRefusals uint64 // permanent errors
+	Unsaved       uint64 // batches that the store had not taken when their reader was told to stop; they are asked for again
 	ArchiveErrors uint64
 
 	Connecting, Running, Backoff, Stopped int // nodes now, by state

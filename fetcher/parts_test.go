@@ -306,3 +306,26 @@ func BenchmarkSift(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.N)*500/b.Elapsed().Seconds(), "entries/s")
 }
+
+func TestOutlasting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		lasting, done := outlasting(ctx, 10*time.Second)
+		defer done()
+		why := errors.New("a signal")
+		began := time.Now()
+		cancel(why)
+		<-lasting.Done()
+		if took := time.Since(began); took != 10*time.Second || context.Cause(lasting) != why {
+			t.Errorf("it ended after %s: %v", took, context.Cause(lasting))
+		}
+		other, done := outlasting(ctx, time.Hour) // of one that has ended
+		if synctest.Wait(); other.Err() != nil {
+			t.Error("it ended at once")
+		}
+		done()
+		if time.Since(began) != 10*time.Second {
+			t.Error("done waits")
+		}
+	})
+}

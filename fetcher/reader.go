@@ -22,6 +22,8 @@ const (
 	maxSkip = 1 << 20
 	// maxOdd bounds how many malformed entries without a usable ID are recorded of a run.
 	maxOdd = 1000
+	// lastSave is how long the store may take for what is in hand when a reader is told to stop, wall time.
+	lastSave = 10 * time.Second
 )
 
 // reader reads one node's log.
@@ -41,7 +43,8 @@ type reader struct {
 	cursor   Cursor
 	failures int       // in a row
 	last     time.Time // when the last answer of this run was asked for, wall time; zero before the first
-	answer   int64     // length of the last answer
+	answer   int64     // length that the next answer is expected to have
+	hasLong  bool      // it has the turn of long answers
 	odd      map[int]bool
 }
 
@@ -134,10 +137,12 @@ func (r *reader) request(ctx context.Context, send func(ctx context.Context) err
 // of it.
 func (r *reader) authenticate(ctx context.Context) error {
 	var daemon itn.Identity
+	x := &exchange{long: r.takeLong}
 	err := r.request(ctx, func(ctx context.Context) (err error) {
-		daemon, err = r.client.Auth(ctx)
+		daemon, err = r.client.Auth(x.in(ctx))
 		return err
 	})
+	r.giveLong()
 	if err != nil {
 		return err
 	}
@@ -178,7 +183,10 @@ func (r *reader) fetch(ctx context.Context, began time.Time) (stored bool, err e
 	if err := r.memory.take(ctx, held); err != nil {
 		return false, err
 	}
-	defer func() { r.memory.give(held) }()
+	defer func() {
+		r.memory.give(held)
+		r.giveLong()
+	}()
 
 	cursor := r.cursor
 	logs, malformed, size, err := r.ask(ctx, cursor.Next)
@@ -195,7 +203,7 @@ func (r *reader) fetch(ctx context.Context, began time.Time) (stored bool, err e
 		return false, err
 	}
 	r.memory.grow(size*inMemory - held)
-	held, r.answer = size*inMemory, max(size, 1)
+	held, r.answer = size*inMemory, min(max(size, 1), usualAnswer)
 
 	found := sift(cursor, logs, malformed, r.opts.Clock.Now())
 	if given != nil {
@@ -237,7 +245,8 @@ func (r *reader) fetch(ctx context.Context, began time.Time) (stored bool, err e
 // ask asks for the entries from an ID on. An answer that the client cannot read as a whole is read entry by entry. size is the
 // answer's length in bytes.
 func (r *reader) ask(ctx context.Context, start int) (logs []itn.Log, malformed []Malformed, size int64, err error) {
-	x := &exchange{serverUUID: r.cursor.ServerUUID}
+	x := &exchange{serverUUID: r.cursor.ServerUUID, long: r.takeLong}
+	kept := r.hasLong // an earlier answer that is kept has the turn
 	err = r.request(ctx, func(ctx context.Context) error {
 		logs, err = r.client.InternalLogs(x.in(ctx), start)
 		if errors.Is(err, itn.ErrUnreadableAnswer) {
@@ -251,7 +260,29 @@ func (r *reader) ask(ctx context.Context, start int) (logs []itn.Log, malformed 
 	if err == nil && !x.guarded {
 		err = errors.New("the client that Options.Dial made does not send its requests through fetcher.Transport")
 	}
+	if err != nil && !kept {
+		r.giveLong()
+	}
 	return logs, malformed, int64(x.body.Len()), err
+}
+
+// takeLong waits for the turn of long answers, which are in memory one at a time.
+func (r *reader) takeLong(ctx context.Context) error {
+	if r.hasLong {
+		return nil
+	}
+	if err := r.long.take(ctx, 1); err != nil {
+		return fmt.Errorf("waiting until other nodes' long answers are stored: %w", err)
+	}
+	r.hasLong = true
+	return nil
+}
+
+func (r *reader) giveLong() {
+	if r.hasLong {
+		r.hasLong = false
+		r.long.give(1)
+	}
 }
 
 // askForLess finds the smallest ID from which on the answer is not too long, for entries can be asked for up to the last one only. It
@@ -306,31 +337,61 @@ func (r *reader) toldBefore(id, next int) bool {
 }
 
 // save stores a batch, trying again for as long as the store may take it later. Of a batch that it refuses for good it takes what it can,
-// and the entry that it refuses is stored as malformed.
+// and the entry that it refuses is stored as malformed. When ctx ends, the batch is given to the store for the last time.
 func (r *reader) save(ctx context.Context, batch Batch) error {
+	saving, done := outlasting(ctx, lastSave)
+	defer done()
+	err := r.saveWithin(ctx, saving, batch)
+	if err != nil && ctx.Err() != nil {
+		r.counters.count(func(m *Metrics) { m.Unsaved++ })
+		r.opts.Log.Warn("what was read is not stored; it will be asked for again", zap.String("node", r.name), zap.Int("entries", len(batch.Entries)), zap.Error(err))
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// outlasting returns a context that ends some time after another one.
+func outlasting(ctx context.Context, by time.Duration) (_ context.Context, done func()) {
+	lasting, end := context.WithCancelCause(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		timer := time.NewTimer(by)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+			end(context.Cause(ctx))
+		case <-lasting.Done():
+		}
+	})
+	return lasting, func() {
+		stop()
+		end(nil)
+	}
+}
+
+// saveWithin stores a batch. Each call of the store may take until saving ends; when ctx has ended, a failing one is the last.
+func (r *reader) saveWithin(ctx, saving context.Context, batch Batch) error {
 	for failures := 1; ; failures++ {
-		err := r.opts.Store.Save(ctx, batch)
+		last := ctx.Err() != nil
+		err := r.opts.Store.Save(saving, batch)
 		switch {
 		case err == nil:
 			return r.committed(batch)
-		case ctx.Err() != nil:
-			return context.Cause(ctx)
 		case errors.Is(err, ErrPermanent):
-			return r.saveInParts(ctx, batch, err)
+			return r.saveInParts(ctx, saving, batch, err)
+		case last || saving.Err() != nil:
+			return err
 		}
 		r.counters.count(func(m *Metrics) { m.StoreErrors++ })
 		err = fmt.Errorf("storing %d entries of node %s: %w", len(batch.Entries), r.name, err)
 		r.trouble(Running, err)
 		pause := backoff{r.opts.BackoffMin, r.opts.BackoffMax}.after(failures, r.random)
 		r.opts.Log.Warn("the store fails; the batch is kept and tried again", zap.String("node", r.name), zap.Duration("pause", pause), zap.Error(err))
-		if err := r.opts.Clock.SleepWall(ctx, pause); err != nil {
-			return err
-		}
+		_ = r.opts.Clock.SleepWall(ctx, pause) // called off, the next one is the last
 	}
 }
 
 // saveInParts stores what can be stored of a batch that was refused for good.
-func (r *reader) saveInParts(ctx context.Context, batch Batch, refusal error) error {
+func (r *reader) saveInParts(ctx, saving context.Context, batch Batch, refusal error) error {
 	r.counters.count(func(m *Metrics) { m.StoreRefusals++ })
 	switch len(batch.Entries) {
 	case 0:
@@ -340,13 +401,13 @@ func (r *reader) saveInParts(ctx context.Context, batch Batch, refusal error) er
 			zap.Int("log_id", batch.Entries[0].ID), zap.Error(refusal))
 		batch.Malformed = append(slices.Clip(batch.Malformed), asMalformed(batch.Entries[0], refusal))
 		batch.Entries = nil
-		return r.save(ctx, batch)
+		return r.saveWithin(ctx, saving, batch)
 	}
 	first, second := batch.halves()
-	if err := r.save(ctx, first); err != nil {
+	if err := r.saveWithin(ctx, saving, first); err != nil {
 		return err
 	}
-	return r.save(ctx, second)
+	return r.saveWithin(ctx, saving, second)
 }
 
 // halves cuts a batch of two entries or more in two, each with the gaps and malformed entries that lie before its last entry.
@@ -416,7 +477,8 @@ func (r *reader) committed(batch Batch) error {
 // flush has the node forget what is stored. It may fail: the node's queue is bounded anyhow, and a daemon that was restarted
 // shows at the next request.
 func (r *reader) flush(ctx context.Context) {
-	x := &exchange{serverUUID: r.cursor.ServerUUID}
+	x := &exchange{serverUUID: r.cursor.ServerUUID, long: r.takeLong}
+	defer r.giveLong()
 	err := r.request(ctx, func(ctx context.Context) error {
 		_, err := r.client.FlushInternalLogs(x.in(ctx), r.cursor.Next-1)
 		return err
@@ -439,12 +501,7 @@ func (r *reader) update(change func(s *NodeStatus)) {
 
 func (r *reader) setState(state State) { r.update(func(s *NodeStatus) { s.State = state }) }
 
-// trouble shows what is wrong. A node that cannot be read lets go of its daemon, for another address may reach it.
+// trouble shows what is wrong.
 func (r *reader) trouble(state State, err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if state == Backoff {
-		r.release(r.node)
-	}
-	r.node.status.State, r.node.status.LastError = state, mendText(err.Error())
+	r.update(func(s *NodeStatus) { s.State, s.LastError = state, mendText(err.Error()) })
 }

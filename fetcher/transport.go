@@ -21,16 +21,20 @@ var errOtherRun = errors.New("the daemon was restarted")
 // Transport is the transport on which Options.Dial makes its clients; base sends the requests. A client hides restarts of the daemon: it
 // signs the request again, for the new run, where the same log IDs mean other entries, to be stored under another server UUID and not
 // to be flushed unread. The transport stops such a request before it leaves. It also lets the collector look at an answer of which the
-// client could not read the whole.
+// client could not read the whole, and has a long answer wait, before it is read, until no other one is in memory.
 func Transport(base http.RoundTripper) http.RoundTripper { return guarded{base} }
 
 type guarded struct{ base http.RoundTripper }
 
+// usualAnswer is the length, in bytes, up to which answers are read at the same time. A full queue of 500 entries takes about 100 KiB.
+const usualAnswer = 256 << 10
+
 // exchange is what the transport knows and keeps of a collector's request, in whose context it is.
 type exchange struct {
-	serverUUID string // of the run that the request is for
-	guarded    bool   // the transport saw it
-	body       bytes.Buffer
+	serverUUID string                          // of the run that the request is for; auth is for whichever there is
+	long       func(ctx context.Context) error // waits until an answer that is longer than usual may be read on
+	guarded    bool                            // the transport saw it
+	body       bytes.Buffer                    // of the last answer, as far as it was read
 }
 
 type exchangeKey struct{}
@@ -42,13 +46,13 @@ func (x *exchange) in(ctx context.Context) context.Context {
 // RoundTrip implements http.RoundTripper.
 func (g guarded) RoundTrip(request *http.Request) (*http.Response, error) {
 	x, ok := request.Context().Value(exchangeKey{}).(*exchange)
-	words := strings.Fields(request.Header.Get("Authorization")) // itn-graphql, section 2.2
-	if !ok || len(words) != 7 {
+	if !ok {
 		return g.base.RoundTrip(request)
 	}
 	x.guarded = true
 	x.body.Reset()
-	if words[5] != x.serverUUID {
+	words := strings.Fields(request.Header.Get("Authorization")) // itn-graphql, section 2.2
+	if sequenced := len(words) == 7; sequenced && words[5] != x.serverUUID {
 		if request.Body != nil {
 			_ = request.Body.Close() // it is not sent
 		}
@@ -59,11 +63,27 @@ func (g guarded) RoundTrip(request *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	response.Body = struct {
-		io.Reader
-		io.Closer
-	}{io.TeeReader(response.Body, &x.body), response.Body}
+	response.Body = &observed{response.Body, x, func() error { return x.long(request.Context()) }}
 	return response, nil
+}
+
+// observed is the body of an answer that the exchange keeps.
+type observed struct {
+	io.ReadCloser
+	x    *exchange
+	long func() error
+}
+
+// Read reads the usual length, and more when the exchange allows it.
+func (o *observed) Read(p []byte) (int, error) {
+	if usual := usualAnswer - o.x.body.Len(); usual > 0 {
+		p = p[:min(len(p), usual)]
+	} else if err := o.long(); err != nil {
+		return 0, err
+	}
+	n, err := o.ReadCloser.Read(p)
+	o.x.body.Write(p[:n])
+	return n, err //nolint:wrapcheck // an io.Reader
 }
 
 // salvage reads an answer to internalLogs entry by entry. It fails when the answer as a whole is no such answer, for example cut short.

@@ -88,13 +88,14 @@ func (t *task) gather(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	now := t.world.Clock.Now()
+	now, patience := t.world.Clock.Now(), gatherTime
+	if left, ends := t.left(ctx); ends {
+		patience = min(patience, left)
+	}
 	bounded, end := t.bounded(ctx, gatherTime, errors.New("the time for gathering logs is over"))
 	defer end()
-	bounded, cancel := context.WithTimeout(bounded, gatherTime) // by whose deadline a source sees how long it may wait
-	defer cancel()
 	gathered, err := t.world.Evidence.Gather(bounded, evidence.Gathering{
-		Nodes: nodes, From: now.Add(-time.Duration(minutes) * time.Minute), To: now, Dir: dir,
+		Nodes: nodes, From: now.Add(-time.Duration(minutes) * time.Minute), To: now, Clock: t.world.Clock, Patience: patience * 2 / 3, Dir: dir,
 	})
 	if ctx.Err() != nil {
 		return context.Cause(ctx)

@@ -226,7 +226,11 @@ func (t *task) bearFailures(ctx context.Context, what, warning string, group []s
 	return nil
 }
 
-const stopDaemonName = "stop-daemon"
+const (
+	stopDaemonName = "stop-daemon"
+	// stopDelay is the network time for which a daemon goes on that accepted to stop.
+	stopDelay = 10 * time.Second
+)
 
 func stopDaemonAction() Action {
 	return Action{
@@ -239,14 +243,13 @@ func stopDaemonAction() Action {
 		},
 		forecast: func(*forecasting) forecast { return forecast{stops: "stops"} },
 		run: func(ctx context.Context, t *task) error {
-			const delay = 10 * time.Second
 			group, clean := t.distinct("nodes"), t.args.flag("clean")
 			if err := t.args.err(); err != nil {
 				return err
 			}
 			errs := each(ctx, t.run, group, func(ctx context.Context, _ int, address string) error {
 				s, err := t.sequenced(ctx, Intent{Kind: kindStopDaemon, Node: address, Clean: clean}, func(before itn.Before) (string, error) {
-					_, err := t.nodes.at(address).client.StopDaemon(ctx, delay, clean, before)
+					_, err := t.nodes.at(address).client.StopDaemon(ctx, stopDelay, clean, before)
 					return "", err
 				})
 				if s.Result == resultDone || s.Result == resultAccepted || s.Result == resultUnknown {

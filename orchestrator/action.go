@@ -34,10 +34,11 @@ type Action struct {
 type checking struct {
 	source     *dsl.Source
 	step       *dsl.Step
-	config     *Config        // nil when the script is checked without one
-	noEvidence bool           // the run will not have the nodes' own logs
-	nodes      int            // how many nodes a list of unknown length is taken to have
-	batches    map[string]int // batches counted so far, by experiment
+	config     *Config         // nil when the script is checked without one
+	noEvidence bool            // the run will not have the nodes' own logs
+	nodes      int             // how many nodes a list of unknown length is taken to have
+	batches    map[string]int  // batches counted so far, by experiment
+	loads      map[string]bool // as the compiler's
 	findings   *dsl.Findings
 	language   bool              // the script is in the script language
 	sizes      map[outputKey]int // of the list outputs of earlier steps, where they are known

@@ -294,6 +294,54 @@ test:6:1: gather-logs needs dbUri in the configuration
 	}
 }
 
+// TestRoundsThatAreNeverReached are wrong where a claim asks for them, when the script tells which ones there are.
+func TestRoundsThatAreNeverReached(t *testing.T) {
+	n := newNetwork(t, nil).withDatabase()
+	rounds := func(more string) string { return beginning + "repeat 4 as round { " + paying(more) + " }\n" }
+	for name, test := range map[string]struct{ text, want string }{
+		"never reached": {rounds("") + "expect tx.included(round: 7) >= 99%", `test:6:8: tx.included asks for round 7, and no load of the script has that round
+   6 | expect tx.included(round: 7) >= 99%
+     |        ^^^^^^^^^^^^^^^^^^^^^ the first round is 0: the names of its load are x-0, x-1, x-2, x-3
+`},
+		"reached":               {rounds("") + "expect tx.included(round: 3) >= 99%", ""},
+		"a name of its own":     {rounds(`experiment-name: "mine-7"`) + "expect tx.included(round: 7) >= 99%", ""},
+		"load of somebody else": {"all = discovery()\nexpect tx.included(round: 7) >= 99%", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if diff := cmp.Diff(test.want, n.findings(test.text)); diff != "" {
+				t.Errorf("(-want +got)\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestLoadEndsWithItsDaemon: load of a node that was told to stop counts as sending until the daemon has ended, and no longer.
+func TestLoadEndsWithItsDaemon(t *testing.T) {
+	n, _ := newLoadNetwork(t, 6, func(o *simnet.Options) { o.Nodes = 3 })
+	n.withDatabase()
+	w := &witness{measure: always("1", "1", "")}
+	n.try(beginning+`pay = `+paying("")+`
+stopped = sample(group: nodes, ratios: [40%])
+stop-daemon(nodes: stopped.group1)
+expect tx.included >= 99%`, trial{world: w.testify}).mustEnd(t, orchestrator.CodeOK)
+	ends := map[string]time.Time{}
+	for _, entry := range n.History() {
+		if stopping, ok := entry.Fact.(simnet.DaemonStopping); ok {
+			ends[entry.Node] = stopping.At
+		}
+	}
+	if len(ends) != 1 {
+		t.Fatalf("these daemons were stopped: %v", ends)
+	}
+	now := n.clock.Now()
+	for _, l := range w.asked[0].Run.Loads {
+		at, stopped := ends[l.Node]
+		if ended := l.Until.Before(now.Add(time.Hour)); ended != stopped || l.Until.Before(at) {
+			t.Errorf("%s-%d on %s ends at %s, its daemon at %s", l.Name, l.Batch, l.Node, l.Until, at)
+		}
+	}
+}
+
 // gathering answers with so many entries of each node, and one of which there is nothing.
 func gathering(entries int, silent string) func(context.Context, evidence.Gathering) ([]evidence.Gathered, error) {
 	return func(_ context.Context, g evidence.Gathering) ([]evidence.Gathered, error) {
@@ -325,6 +373,9 @@ expect count(kept) == 6`, trial{world: w.testify}).mustEnd(t, orchestrator.CodeO
 	for i, g := range w.gathers {
 		dirs = append(dirs, g.Dir)
 		last := []time.Duration{15 * time.Minute, time.Hour, 10 * time.Minute, 10 * time.Minute}[i]
+		if g.Clock != n.clock || g.Patience <= 0 || g.Patience >= 30*time.Second {
+			t.Errorf("%d: the clock is %v and the patience %s", i, g.Clock, g.Patience)
+		}
 		if g.To.Before(before) || g.To.After(after) || g.To.Sub(g.From) != last || len(g.Nodes) != 6 {
 			t.Errorf("%d: asked for %s..%s of %v, want the last %s", i, g.From, g.To, g.Nodes, last)
 		}

@@ -352,8 +352,14 @@ func (e *entry) evidence(c *clock.Clock) evidence.Load {
 		load.Batch = *e.intent.Batch
 	}
 	load.Until, _ = e.ends()
-	if over := c.FromWall(e.over); !e.over.IsZero() && (load.Until.IsZero() || over.Before(load.Until)) {
-		load.Until = over
+	if !e.over.IsZero() {
+		over := c.FromWall(e.over)
+		if e.withDaemon { // until then it sends
+			over = over.Add(stopDelay)
+		}
+		if load.Until.IsZero() || over.Before(load.Until) {
+			load.Until = over
+		}
 	}
 	return load
 }

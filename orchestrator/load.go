@@ -147,6 +147,7 @@ func checkLoad(c *checking) {
 		}
 	}
 	name, nameKnown := c.text("experimentName")
+	c.loads[name] = true // "" when it is not known
 	if !rateKnown || !minutesKnown || !minKnown || !nameKnown || rate.Sign() <= 0 || minutes.Sign() <= 0 {
 		return
 	}

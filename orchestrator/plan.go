@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math/big"
 	"slices"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	"golang.org/x/crypto/argon2"
 
 	"provingground/dsl"
+	"provingground/orchestrator/evidence"
 )
 
 // Plan is a script that was checked against the actions: what [Run] carries out.
@@ -126,6 +128,7 @@ func Compile(script *dsl.Script, options CompileOptions) (*Plan, dsl.Findings) {
 	c.user = len(script.Items) // what the last blocks need is never dropped
 	plan.sizes = c.sizes
 	plan.onFailure, plan.finally = c.items(script.OnFailure), c.items(script.Finally)
+	c.rounds()
 	if plan.steps == 0 && !options.Found.Errors() { // of a generator that failed, perhaps
 		c.found = append(c.found, dsl.Finding{Source: script.Source, Step: -1, Severity: dsl.Warning, Message: "the script has no step: nothing is done"})
 	}
@@ -192,8 +195,10 @@ type compiler struct {
 	script  *dsl.Script // nil of a stream
 	sizes   map[outputKey]int
 	funded  map[string]int
-	made    map[int]string // the action of each step so far
-	user    int            // index of the item that needs the outputs
+	made    map[int]string  // the action of each step so far
+	loads   map[string]bool // the names of its load; "" where one is not known yet
+	asked   []*dsl.Formula  // the metrics of its claims
+	user    int             // index of the item that needs the outputs
 	found   dsl.Findings
 }
 
@@ -203,6 +208,7 @@ func newCompiler(options CompileOptions) *compiler {
 	}
 	c := &compiler{
 		checker: dsl.NewChecker(Signatures()), actions: map[string]Action{}, options: options, batches: map[string]int{}, sizes: map[outputKey]int{}, made: map[int]string{}, funded: map[string]int{},
+		loads: map[string]bool{},
 	}
 	for _, a := range Actions() {
 		c.actions[a.Action] = a
@@ -246,13 +252,34 @@ func (c *compiler) item(item dsl.Item) planItem {
 
 // claim reports the metrics of a claim that nothing can measure in the run.
 func (c *compiler) claim(claim *dsl.Judged) {
-	if !c.options.noEvidence() {
-		return
-	}
 	for _, asked := range claim.Condition.Metrics() {
-		if ofEvidence(asked.Text) {
+		c.asked = append(c.asked, asked)
+		if c.options.noEvidence() && ofEvidence(asked.Text) {
 			c.found = append(c.found, dsl.Finding{
 				Source: c.script.Source, Span: asked.Span, Step: -1, Message: asked.Text + " needs dbUri in the configuration", Hint: needsEvidence,
+			})
+		}
+	}
+}
+
+// rounds reports the claims about a round that the script's load never reaches, as far as the names of its load are known.
+func (c *compiler) rounds() {
+	if len(c.loads) == 0 || c.loads[""] {
+		return
+	}
+	for _, asked := range c.asked {
+		round := asked.Scope.Round
+		if round == nil {
+			continue
+		}
+		reached := false
+		for name := range c.loads {
+			reached = reached || evidence.InRound(name, *round)
+		}
+		if !reached {
+			c.found = append(c.found, dsl.Finding{
+				Source: c.script.Source, Span: asked.Span, Step: -1, Message: fmt.Sprintf("%s asks for round %d, and no load of the script has that round", asked.Text, *round),
+				Hint: "the first round is 0: the names of its load are " + strings.Join(slices.Sorted(maps.Keys(c.loads)), ", "),
 			})
 		}
 	}
@@ -357,6 +384,7 @@ func sound(step *dsl.Step, params []dsl.Param, found dsl.Findings) *dsl.Step {
 func (c *compiler) checking(source *dsl.Source, step *dsl.Step, found *dsl.Findings) *checking {
 	return &checking{
 		source: source, step: step, config: c.options.Config, nodes: c.options.Nodes, batches: c.batches, findings: found, sizes: c.sizes, funded: c.funded, noEvidence: c.options.noEvidence(),
+		loads: c.loads,
 	}
 }
 

@@ -165,17 +165,22 @@ func (r *run) bounded(ctx context.Context, span time.Duration, cause error) (bou
 	}
 }
 
+// left returns how much wall time is left of a context, and false where it does not end by the clock.
+func (r *run) left(ctx context.Context) (time.Duration, bool) {
+	deadline, ends := ctx.Value(deadlineKey{}).(time.Time)
+	if own, bounded := ctx.Deadline(); bounded && (!ends || own.Before(deadline)) {
+		deadline, ends = own, true
+	}
+	return deadline.Sub(r.world.Clock.Wall()), ends
+}
+
 // partOf bounds an attempt to its part of the time that is left, where that many attempts share it.
 func (r *run) partOf(ctx context.Context, parts int) (context.Context, func()) {
-	deadline, ok := ctx.Value(deadlineKey{}).(time.Time)
-	if own, bounded := ctx.Deadline(); bounded && (!ok || own.Before(deadline)) {
-		deadline, ok = own, true
-	}
-	if !ok || parts <= 1 {
+	left, ends := r.left(ctx)
+	if !ends || parts <= 1 {
 		return context.WithCancel(ctx)
 	}
-	part := deadline.Sub(r.world.Clock.Wall()) / time.Duration(parts)
-	return r.bounded(ctx, part, errors.New("no answer within its part of the clean-up's time"))
+	return r.bounded(ctx, left/time.Duration(parts), errors.New("no answer within its part of the clean-up's time"))
 }
 
 // keep records something about a call. A record that cannot be written does not stop a clean-up.

@@ -11,23 +11,42 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// queries returns the queries of docs/queries.md by the headings above them.
-func queries(t *testing.T) map[string]string {
+// blocksOf returns the blocks of SQL of a file of the docs, by the headings of the second level, or deeper, above them.
+func blocksOf(t *testing.T, name string) map[string][]string {
 	t.Helper()
-	content, err := os.ReadFile("../docs/queries.md")
+	content, err := os.ReadFile("../docs/" + name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	found := map[string]string{}
-	for section := range strings.SplitSeq(string(content), "\n## ") {
-		heading, rest, _ := strings.Cut(section, "\n")
-		for i, block := range strings.Split(rest, "```sql\n")[1:] {
-			query, _, closed := strings.Cut(block, "\n```\n")
-			if !closed || i > 0 {
-				t.Fatalf("%q wants one block of SQL that ends", heading)
-			}
-			found[heading] = strings.TrimSuffix(query, ";")
+	found := map[string][]string{}
+	heading, block, inside := "", "", false
+	for line := range strings.Lines(string(content)) {
+		switch {
+		case inside && line == "```\n":
+			found[heading], inside = append(found[heading], strings.TrimSuffix(block, ";\n")), false
+		case inside:
+			block += line
+		case line == "```sql\n":
+			block, inside = "", true
+		case strings.HasPrefix(line, "##"):
+			heading = strings.TrimSpace(strings.TrimLeft(line, "#"))
 		}
+	}
+	if inside {
+		t.Fatalf("the last block of SQL of %s does not end", name)
+	}
+	return found
+}
+
+// queries returns the queries of docs/queries.md by the headings above them.
+func queries(t *testing.T) map[string]string {
+	t.Helper()
+	found := map[string]string{}
+	for heading, blocks := range blocksOf(t, "queries.md") {
+		if len(blocks) > 1 {
+			t.Fatalf("%q wants one block of SQL", heading)
+		}
+		found[heading] = blocks[0]
 	}
 	return found
 }
@@ -94,6 +113,30 @@ func TestQueriesOfTheDocs(t *testing.T) {
 		}
 	}
 	execute(t, n.conn, "ROLLBACK")
+}
+
+// The queries of docs/evidence.md tell of the last run.
+func TestQueriesOfTheEvidence(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t)
+	n.observe(n.deployment())
+	execute(t, n.conn, "DELETE FROM run WHERE run_id = 'now'")
+	execute(t, n.conn, `INSERT INTO run_load (run_id, call, step, experiment, batch, kind, node, tps, interval_ms, from_time, until_time, intended, result)
+		VALUES ('old', 0, 0, 'load-1', 0, 'payments', 'a:1', 1, 1000, $1, $2, 4, 'done')`, at(150), at(300))
+	want := map[string][]string{
+		"Runs": {`{"kind":"expect","line":7,"claim":"tx.missing < 1%","verdict":"pass","actual":"0.4%","expected":null,"evidence":[]}
+{"kind":"expect","line":8,"claim":"tx.latency.p95 < 3 slots","verdict":"fail","actual":"3.5 slots","expected":null,"evidence":["25 entries of b are lost"]}`},
+		"What became of every transaction": {`{"experiment":"load-1","batch":0,"ix":3,"node":"a:1","state":"missing","reason":null,"seen_by":2}`},
+	}
+	got := map[string][]string{}
+	for heading, blocks := range blocksOf(t, "evidence.md") {
+		for _, query := range blocks {
+			got[heading] = append(got[heading], n.table(query))
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
 }
 
 // observe is a small network of the nodes a, b and c.

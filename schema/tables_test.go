@@ -295,9 +295,9 @@ func TestSnarkWork(t *testing.T) {
 	work("added", 4, 3, &four, ptr("exp-1-0-2"), ptr("other-7-0-0")) // two rounds
 	work("received", 6, 3, &four, ptr("exp-1-0-2"), ptr("other-7-0-0"))
 	work("received", 9, 5, nil, ptr("exp-2-0-0"), nil) // a single transaction
-	execute(t, n.conn, "SELECT store_sws($1, '2026-11-20', 1, 3)", d)
-	execute(t, n.conn, "SELECT store_sws($1, '2026-11-20', 4, $2)", d, id)
-	execute(t, n.conn, "SELECT store_sws($1, '2026-11-20', 1, $2)", d, id) // again changes nothing
+	execute(t, n.conn, "SELECT store_sws($1, '2026-11-20', ARRAY[1, 2, 3])", d)
+	execute(t, n.conn, "SELECT store_sws($1, '2026-11-20', (SELECT array_agg(i) FROM generate_series(4, $2::bigint) AS i))", d, id)
+	execute(t, n.conn, "SELECT store_sws($1, '2026-11-20', (SELECT array_agg(i) FROM generate_series(1, $2::bigint) AS i))", d, id) // again changes nothing
 	n.wants(`{"exp":"exp","round":1,"snd_tx_type":"payment","total_sws":2,"min_received_scheduled_sec":5.000000,"min_received_added_sec":2.000000}
 {"exp":"exp","round":2,"snd_tx_type":null,"total_sws":1,"min_received_scheduled_sec":null,"min_received_added_sec":null}`,
 		"SELECT exp, round, snd_tx_type, total_sws, min_received_scheduled_sec, min_received_added_sec FROM sw_experiments")

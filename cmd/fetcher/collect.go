@@ -32,7 +32,7 @@ import (
 )
 
 const (
-	// storeConnections and apiConnections are the database connections of this process, eight at most together.
+	// storeConnections and apiConnections are the database connections of this process, eight at most together with that of retention.
 	storeConnections = 4
 	apiConnections   = 3
 	// maxAnswer bounds an answer of a node, in bytes: a full queue of 500 entries takes about 100 KiB.
@@ -43,6 +43,10 @@ const (
 	memoryTarget = 200 << 20
 	// saveEvery is the pause between two savings of what is known of the nodes.
 	saveEvery = 2 * time.Second
+	// portConnections is how many connections the REST port holds at once; more wait until one ends.
+	portConnections = 256
+	// requestTime bounds the arrival of a whole request, bodies included.
+	requestTime = 30 * time.Second
 	// answerTime is how long requests to the REST port may take when the program ends.
 	answerTime = 5 * time.Second
 )
@@ -55,6 +59,9 @@ func (p program) collect(ctx context.Context, s settings) (err error) {
 	if err != nil {
 		return &usageError{err}
 	}
+	quiet := &quiet{}
+	log.Logger = log.WithOptions(zap.WrapCore(quiet.wrap))
+	defer quiet.tell()
 	for _, warning := range s.warnings {
 		log.Warn(warning)
 	}
@@ -137,12 +144,12 @@ func (p program) collect(ctx context.Context, s settings) (err error) {
 	defer closeIdle()
 	handler, err := api.New(api.Options{
 		Collector: collector, Pool: pool, Deployment: entries.Deployment, LastDiscovery: list.when, Log: log.Logger,
-		Registry: metrics(entries), NewDeployment: (&renewal{collector: collector, entries: entries}).deployment,
+		Registry: metrics(entries), NewDeployment: (&renewal{collector: collector, entries: entries}).deployment, AllowedOrigins: s.origins,
 	})
 	if err != nil {
 		return err
 	}
-	return s.work(ctx, log, work{collector: collector, entries: entries, pool: pool, handler: handler, listeners: listeners})
+	return s.work(ctx, log, work{collector: collector, entries: entries, uri: uri, handler: handler, listeners: listeners, quiet: quiet})
 }
 
 // listen opens the ports of REST, GraphQL and metrics.
@@ -261,12 +268,11 @@ type renewal struct {
 func (r *renewal) deployment(ctx context.Context, metadata json.RawMessage) (int64, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.collector.Frozen() {
-		defer r.collector.Unfreeze()
-		if err := r.collector.Freeze(ctx); err != nil {
-			return 0, err
-		}
+	resume, err := r.collector.Hold(ctx)
+	if err != nil {
+		return 0, err
 	}
+	defer resume()
 	if err := r.entries.SaveNodes(ctx, r.collector.Nodes()); err != nil { // the last of them in the old one
 		return 0, err
 	}
@@ -299,23 +305,23 @@ func metrics(entries *store.Store) *prometheus.Registry {
 type work struct {
 	collector *fetcher.Collector
 	entries   *store.Store
-	pool      *pgxpool.Pool
+	uri       string // of the database, for retention
 	handler   http.Handler
 	listeners []net.Listener
+	quiet     *quiet
 }
 
 // work runs until ctx ends or something fails that cannot be mended: first the ports close, then the collector ends with what it has in
 // hand, then the nodes' last state is saved.
 func (s settings) work(ctx context.Context, log *boot.Log, w work) error {
 	group, running := errgroup.WithContext(ctx)
-	server := &http.Server{
-		Handler: w.handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute, ErrorLog: zap.NewStdLog(log.Named("http")),
-	}
+	server := newServer(w.handler, log.Named("http"))
+	places := make(chan struct{}, portConnections)
 	var at []string
 	for _, listener := range w.listeners {
 		at = append(at, listener.Addr().String())
 		group.Go(func() error {
-			if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			if err := server.Serve(newBounded(listener, places)); !errors.Is(err, http.ErrServerClosed) {
 				return fmt.Errorf("serving %s: %w", listener.Addr(), err)
 			}
 			return nil
@@ -350,14 +356,20 @@ func (s settings) work(ctx context.Context, log *boot.Log, w work) error {
 		return w.collector.Run(collecting)
 	})
 	if s.retainDays > 0 {
-		group.Go(func() error { s.retain(running, w.pool, log); return nil })
+		group.Go(func() error { s.retain(running, w.uri, log); return nil })
 	}
+	group.Go(func() error { w.quiet.run(running); return nil })
 	log.Info("collecting", zap.Strings("listen", at), zap.Int64("deployment", w.entries.Deployment()), zap.String("version", boot.Version()))
 	err := group.Wait()
 	<-saved
 	var signal *interrupted
 	if errors.As(context.Cause(ctx), &signal) {
-		log.Info("everything that was read is stored", zap.Stringer("signal", signal.signal))
+		if unsaved := w.collector.Metrics().Unsaved; unsaved > 0 {
+			log.Warn("not everything that was read is stored; nodes are asked for it again at the next start, as long as they hold it",
+				zap.Stringer("signal", signal.signal), zap.Uint64("batches", unsaved))
+		} else {
+			log.Info("everything that was read is stored", zap.Stringer("signal", signal.signal))
+		}
 	}
 	return err
 }
@@ -394,28 +406,5 @@ func (w work) save(ctx context.Context, log *boot.Log) {
 			return
 		}
 		last = pause(ctx, saveEvery) != nil
-	}
-}
-
-// retain drops what is too old, now and once a day.
-func (s settings) retain(ctx context.Context, pool *pgxpool.Pool, log *boot.Log) {
-	const day = 24 * time.Hour
-	for {
-		first := time.Now().UTC().Add(-time.Duration(s.retainDays) * day).Format(time.DateOnly)
-		var dropped int
-		err := pool.QueryRow(ctx, "SELECT drop_days_before($1::text::date)", first).Scan(&dropped)
-		wait := day
-		switch {
-		case ctx.Err() != nil:
-			return
-		case err != nil:
-			wait = time.Minute
-			log.Warn("what is too old cannot be dropped now", zap.String("before", first), zap.Error(err))
-		case dropped > 0:
-			log.Info("dropped what is too old", zap.String("before", first), zap.Int("partitions", dropped))
-		}
-		if pause(ctx, wait) != nil {
-			return
-		}
 	}
 }

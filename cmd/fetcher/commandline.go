@@ -34,7 +34,7 @@ type commandLine struct {
 	keyFile, directory, names string
 	databaseURI               string
 	overrides                 []string
-	listen                    []string
+	listen, origins           []string
 	port                      uint
 	flush                     bool
 	queueSize                 int
@@ -93,6 +93,7 @@ func (l *commandLine) options() *flag.FlagSet {
 	}
 	set.Func("host-overrides", "", list(&l.overrides))
 	set.Func("listen", "", list(&l.listen))
+	set.Func("allow-origin", "", list(&l.origins))
 	set.UintVar(&l.port, "port", 0, "")
 	set.BoolVar(&l.flush, "flush", false, "")
 	set.IntVar(&l.queueSize, "queue-size", 500, "")

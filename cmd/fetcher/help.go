@@ -24,6 +24,8 @@ Collecting
                                The password is better in PGPASSWORD or ~/.pgpass than here
   --host-overrides T…          templates for port-forwarded networks: control port 10007 is the first with {} as 7, 20007 the second
   --listen ADDRESS             of REST, GraphQL and metrics; default :4000, may be repeated
+  --allow-origin SITE          web site (https://dashboard.example.org) whose pages may freeze, unfreeze, reset and so on; may be repeated. Every
+                               site's pages may read, and programs that are no browser may do everything
   --queue-size N               entries that a node holds (its --itn-max-logs); default 500
   --flush                      have nodes forget what is committed. Off by default: it takes the entries from every other reader of the node, and
                                gains nothing but the node's memory, for what is stored is never asked for again

@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -38,6 +39,7 @@ type settings struct {
 	awsFile    string // AWS_CREDENTIALS_FILE
 	overrides  uptime.Overrides
 	listen     []string
+	origins    []string      // web sites whose pages may change something
 	interval   time.Duration // 0 is the collector's default
 	flush      bool
 	queueSize  int
@@ -62,7 +64,7 @@ const defaultListen = ":4000"
 func (p program) settings(line commandLine) (settings, error) {
 	s := settings{
 		command: line.command, name: orElse(line.name, p.env("MINA_NODE_NAME")), listen: line.listen, flush: line.flush, queueSize: line.queueSize,
-		retainDays: line.retainDays, databaseURI: line.databaseURI, overrides: line.overrides, logLevel: line.logLevel,
+		retainDays: line.retainDays, databaseURI: line.databaseURI, origins: line.origins, overrides: line.overrides, logLevel: line.logLevel,
 		clock: clock.Wall(), secrets: &redact.Redactor{},
 	}
 	var errs []error
@@ -118,6 +120,11 @@ func (p program) settings(line commandLine) (settings, error) {
 				_, err = strconv.ParseUint(port, 10, 16)
 			}
 			need(err == nil, "--listen %s: give HOST:PORT, or :PORT for all addresses", address)
+		}
+		for _, origin := range s.origins {
+			site, err := url.Parse(origin)
+			need(err == nil && (site.Scheme == "http" || site.Scheme == "https") && site.Host != "" && origin == site.Scheme+"://"+strings.ToLower(site.Host),
+				"--allow-origin %s: give a web site as browsers name it, without anything behind its host and port: https://dashboard.example.org", origin)
 		}
 		for _, name := range []string{"HANDLE_STATUS_CHANGE", "INTERNAL_TRACE_CONSUMER_EXE"} {
 			if p.env(name) != "" {

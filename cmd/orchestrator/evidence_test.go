@@ -211,9 +211,15 @@ func TestRunsWithoutTheDatabase(t *testing.T) {
 			t.Errorf("%q: something was sent", script)
 		}
 	}
+	cmd := n.command(t, "-stream", n.config)
+	cmd.Stdin = strings.NewReader(`{"action":"discovery"} {"action":"gather-logs","params":{"nodes":{"type":"output","step":-1,"name":"participant"}}}`)
+	out, err := cmd.CombinedOutput()
+	if code := exitCode(t, err); code == orchestrator.CodeOK || !strings.Contains(string(out), "began without the database") || strings.Contains(string(out), "needs dbUri") {
+		t.Errorf("a stream: exit %d\n%s", code, out)
+	}
 	left, err := filepath.Glob(filepath.Join(n.dir, "*.record"))
-	if err != nil || len(left) > 1 {
-		t.Errorf("records %v of one run, %v", left, err)
+	if err != nil || len(left) > 2 {
+		t.Errorf("records %v of two runs, %v", left, err)
 	}
 }
 

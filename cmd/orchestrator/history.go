@@ -95,7 +95,7 @@ func (p program) recordAndDatabase(positional []string) (recordPath string, conf
 	case err != nil:
 		return "", orchestrator.Config{}, p.swapped(positional, err)
 	case config.DBURI == "":
-		return "", orchestrator.Config{}, usagef("%s names no database: dbUri is missing", positional[1])
+		return "", orchestrator.Config{}, usagef("%s names no database: add dbUri, the address of the one that the fetcher writes to", positional[1])
 	}
 	return positional[0], config, nil
 }

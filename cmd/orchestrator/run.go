@@ -461,6 +461,7 @@ func (s *session) connect(ctx context.Context, config orchestrator.Config, plan 
 		s.evidence, s.world.Evidence = database, database
 	case plan == nil || !plan.Evidence():
 		s.log.Warn("there is no evidence: its database (dbUri) cannot be used", zap.Error(err))
+		s.world.Evidence = evidence.Unreachable{Err: err}
 	default:
 		return fmt.Errorf("the script asks for evidence, and its database (dbUri) cannot be used: %w", err)
 	}

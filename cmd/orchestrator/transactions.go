@@ -9,14 +9,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
+	"unicode/utf8"
 
 	"provingground/orchestrator"
 	"provingground/orchestrator/history"
+	"provingground/orchestrator/record"
 )
 
 func transactionsCommand(ctx context.Context, p program, args []string) (_ int, err error) {
@@ -42,6 +44,9 @@ func transactionsCommand(ctx context.Context, p program, args []string) (_ int, 
 	recordPath, config, err := p.recordAndDatabase(positional)
 	if err != nil {
 		return orchestrator.CodeUsage, err
+	}
+	if err := sameNetwork(recordPath, positional[1], config); err != nil {
+		return orchestrator.CodeStep, err
 	}
 	runs, err := importRecord(ctx, config, recordPath)
 	if err != nil {
@@ -84,43 +89,132 @@ func joined(states []history.State) string {
 	return strings.Join(names, ", ")
 }
 
-// transactionsAsText writes a table of the batches, and with states the transactions that are in one of them.
+// errEnough ends the reading of a record.
+var errEnough = errors.New("enough was read")
+
+// sameNetwork reports a record of a run on another network than the configuration's, whose database then knows nothing of it.
+func sameNetwork(recordPath, configPath string, config orchestrator.Config) (err error) {
+	file, err := os.Open(recordPath) //nolint:gosec // the caller's own argument
+	if err != nil {
+		return fmt.Errorf("open the record: %w", err)
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	var head struct{ Network string }
+	if _, err := record.Read(recordPath, file, func(line record.Line) error {
+		if err := json.Unmarshal(line.Value, &head); line.Name != "_run" || err != nil {
+			head.Network = "" // the import says what is wrong
+		}
+		return errEnough
+	}); err != nil && !errors.Is(err, errEnough) {
+		return err //nolint:wrapcheck // says it all
+	}
+	if head.Network != "" && head.Network != config.Network() {
+		return fmt.Errorf("%s is the record of a run on %s, and %s is for %s: give the configuration of that run", recordPath, head.Network, configPath, config.Network())
+	}
+	return nil
+}
+
+// transactionsAsText writes a table of the batches and one of the rounds, and with states the transactions that are in one of them.
 func transactionsAsText(ctx context.Context, w io.Writer, ledger *history.Ledger, states []history.State) error {
 	batches, err := ledger.Batches(ctx)
 	if err != nil {
 		return err //nolint:wrapcheck // says it all
 	}
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprint(table, "batch\tkind\tnode\trequest\tat most")
-	for _, s := range history.States() {
-		_, _ = fmt.Fprintf(table, "\t%s", s)
+	rounds, err := ledger.Rounds(ctx)
+	if err != nil {
+		return err //nolint:wrapcheck // says it all
 	}
-	_, _ = fmt.Fprintln(table)
-	all := map[history.State]int64{}
+	names := make([]string, 0, len(history.States()))
+	for _, s := range history.States() {
+		names = append(names, string(s))
+	}
+	table := [][]string{append([]string{"batch", "kind", "node", "request", "at most"}, names...)}
 	for _, b := range batches {
 		most := "?"
 		if b.Intended != nil {
 			most = strconv.FormatInt(*b.Intended, 10)
 		}
-		_, _ = fmt.Fprintf(table, "%s-%d\t%s\t%s\t%s\t%s", b.Experiment, b.Batch, b.Kind, b.Node, cmp.Or(b.Result, "unanswered"), most)
+		row := []string{fmt.Sprintf("%s-%d", b.Experiment, b.Batch), b.Kind, b.Node, cmp.Or(b.Result, "unanswered"), most}
 		for _, s := range history.States() {
-			_, _ = fmt.Fprintf(table, "\t%d", b.Count[s])
-			all[s] += b.Count[s]
+			row = append(row, strconv.FormatInt(b.Count[s], 10))
 		}
-		_, _ = fmt.Fprintln(table)
+		table = append(table, row)
 	}
-	_, _ = fmt.Fprint(table, "all\t\t\t\t")
-	for _, s := range history.States() {
-		_, _ = fmt.Fprintf(table, "\t%d", all[s])
+	if err := writeTable(w, table, 4); err != nil {
+		return err
 	}
-	_, _ = fmt.Fprintln(table)
-	if err := table.Flush(); err != nil || len(states) == 0 {
+	table = [][]string{append([]string{"round", "kind"}, append(names, "p95 latency")...)}
+	all := map[history.State]int64{}
+	for _, r := range rounds {
+		latency := "-"
+		if r.P95 != nil {
+			latency = r.P95.Round(100 * time.Millisecond).String()
+		}
+		table = append(table, append([]string{r.Experiment, r.Kind}, append(shares(r.Count), latency)...))
+		for s, n := range r.Count {
+			all[s] += n
+		}
+	}
+	table = append(table, append([]string{"all", ""}, append(shares(all), "")...))
+	if _, err := fmt.Fprintln(w); err != nil {
+		return err //nolint:wrapcheck // says that standard output failed
+	}
+	if err := writeTable(w, table, 2); err != nil || len(states) == 0 {
+		return err
+	}
+	if _, err := fmt.Fprintln(w); err != nil {
 		return err //nolint:wrapcheck // says that standard output failed
 	}
 	return ledger.Each(ctx, states, func(t history.Transaction) error { //nolint:wrapcheck // says it all
 		_, err := fmt.Fprintf(w, "%s %s on %s: %s\n", t.Memo(), t.State, t.Node, strings.Join(details(t), ", "))
 		return err //nolint:wrapcheck // says that standard output failed
 	})
+}
+
+// shares writes how many transactions are in each state, with the share of all but those that were never sent.
+func shares(count map[history.State]int64) []string {
+	var sent int64
+	for s, n := range count {
+		if s != history.Unseen {
+			sent += n
+		}
+	}
+	cells := make([]string, 0, len(history.States()))
+	for _, s := range history.States() {
+		cell := strconv.FormatInt(count[s], 10)
+		if s != history.Unseen && count[s] > 0 {
+			cell += fmt.Sprintf(" (%.1f%%)", 100*float64(count[s])/float64(sent))
+		}
+		cells = append(cells, cell)
+	}
+	return cells
+}
+
+// writeTable writes rows below one another: so many columns of text, then columns of numbers, which end at the same place.
+func writeTable(w io.Writer, rows [][]string, texts int) error {
+	widths := make([]int, len(rows[0]))
+	for _, row := range rows {
+		for i, cell := range row {
+			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
+		}
+	}
+	for _, row := range rows {
+		var line strings.Builder
+		for i, cell := range row {
+			width := widths[i]
+			if i < texts {
+				width = -width
+			}
+			if i > 0 {
+				line.WriteString("  ")
+			}
+			fmt.Fprintf(&line, "%*s", width, cell)
+		}
+		if _, err := fmt.Fprintln(w, strings.TrimRight(line.String(), " ")); err != nil {
+			return err //nolint:wrapcheck // says that standard output failed
+		}
+	}
+	return nil
 }
 
 // details says what is known of a transaction.

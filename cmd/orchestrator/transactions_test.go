@@ -10,10 +10,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
 
+	"provingground/internal/privatepg/pgtest"
 	"provingground/orchestrator"
 )
 
-// TestTransactionsCommand shows the transactions of testdata/transactions.record, with the logs of testdata/transactions.sql, in every form.
+// TestTransactionsCommand shows the transactions of testdata/transactions.jsonl, with the logs of testdata/transactions.sql, in every form.
 func TestTransactionsCommand(t *testing.T) {
 	uri := migrated(t)
 	logs, err := os.ReadFile(filepath.Join("testdata", "transactions.sql"))
@@ -31,11 +32,16 @@ func TestTransactionsCommand(t *testing.T) {
 		t.Fatal(err)
 	}
 	const seed = `"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="`
-	config := filepath.Join(t.TempDir(), "config.json")
-	if err := os.WriteFile(config, []byte(`{"key":`+seed+`,"onlineURL":"http://h/v1/online","dbUri":"`+uri+`"}`), 0o600); err != nil {
-		t.Fatal(err)
+	with := func(fields string) (config string) {
+		t.Helper()
+		config = filepath.Join(t.TempDir(), "config.json")
+		if err := os.WriteFile(config, []byte(`{"key":`+seed+`,`+fields+`}`), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return config
 	}
-	record := filepath.Join("testdata", "transactions.record")
+	config := with(`"onlineURL":"http://h/v1/online","dbUri":"` + uri + `"`)
+	record := filepath.Join("testdata", "transactions.jsonl")
 	call := func(code int, args ...string) (out, log string) {
 		t.Helper()
 		var stdout bytes.Buffer
@@ -88,8 +94,12 @@ func TestTransactionsCommand(t *testing.T) {
 		{orchestrator.CodeUsage, []string{"-state", "lost", record, config}, `"lost" is none of included, failed`},
 		{orchestrator.CodeStep, []string{config, config}, "no record of a run"},
 		{orchestrator.CodeStep, []string{"absent.record", config}, "open the record"},
+		{orchestrator.CodeUsage, []string{record, with(`"onlineURL":"http://h/v1/online"`)}, "add dbUri"},
+		{orchestrator.CodeStep, []string{record, with(`"onlineURL":"http://other/v1/online","dbUri":"` + uri + `"`)}, "give the configuration of that run"},
+		{orchestrator.CodeStep, []string{record, with(`"onlineURL":"http://h/v1/online","dbUri":"postgres://u:hunter2@127.0.0.1:1/x"`)}, "is it running, and is dbUri its address?"},
+		{orchestrator.CodeStep, []string{record, with(`"onlineURL":"http://h/v1/online","dbUri":"` + pgtest.Database(t) + `"`)}, "start the fetcher on it"},
 	} {
-		if out, log := call(test.code, test.args...); out != "" || !strings.Contains(log, test.want) {
+		if out, log := call(test.code, test.args...); out != "" || !strings.Contains(log, test.want) || strings.Contains(log, "hunter2") {
 			t.Errorf("%v: %s%s\nwant %s", test.args, out, log, test.want)
 		}
 	}

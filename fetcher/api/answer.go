@@ -144,27 +144,32 @@ func (a *answer) send(w http.ResponseWriter, status int) error {
 	return write(w, status, append(a.Bytes(), '\n'))
 }
 
-// readBody reads the body of a request, within its limits of size and time.
-func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+// receive reads the whole body of a request, within its limits of size and time, whether its handler wants it or not: a body that is not read
+// by then is waited for by the server, for ever. The request then has it in memory.
+func receive(w http.ResponseWriter, r *http.Request) error {
 	control := http.NewResponseController(w)
 	_ = control.SetReadDeadline(time.Now().Add(bodyTime)) // see serve
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	if err != nil {
+		w.Header().Set("Connection", "close") // and what is still to come of it is not waited for
+	}
 	if exceeded, is := errors.AsType[*http.MaxBytesError](err); is {
-		return nil, &problem{status: http.StatusRequestEntityTooLarge, text: fmt.Sprintf("the body is longer than %d bytes", exceeded.Limit)}
+		return &problem{status: http.StatusRequestEntityTooLarge, text: fmt.Sprintf("the body is longer than %d bytes", exceeded.Limit)}
 	}
 	if err != nil {
-		return nil, &problem{status: http.StatusBadRequest, text: "the body did not come whole", cause: err}
+		return &problem{status: http.StatusBadRequest, text: "the body did not come whole", cause: err}
 	}
 	// Else the end of the time would be taken for the end of the client.
 	_ = control.SetReadDeadline(time.Time{})
-	return body, nil
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	return nil
 }
 
 // readJSON reads the body of a request into an object's fields. Fields that are not known are ignored, as the existing API does.
-func readJSON(w http.ResponseWriter, r *http.Request, into any) error {
-	body, err := readBody(w, r)
+func readJSON(r *http.Request, into any) error {
+	body, err := io.ReadAll(r.Body) // in memory, see receive
 	if err != nil {
-		return err
+		return fmt.Errorf("reading a body: %w", err)
 	}
 	return decode("body", body, into)
 }

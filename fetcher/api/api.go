@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -47,6 +48,9 @@ type Options struct {
 	LastDiscovery func() time.Time
 	// Registry takes the metrics, and is what /metrics shows: give one to add others. nil means a new one.
 	Registry *prometheus.Registry
+	// AllowedOrigins are the web sites (https://dashboard.example.org) whose pages may use the paths that change something, besides those that
+	// come from this port itself. Everybody's pages may read.
+	AllowedOrigins []string
 	// Log takes requests and a database that does not answer, at the level debug, and what should not happen, as warnings; nil is silent.
 	Log *zap.Logger
 }
@@ -67,7 +71,7 @@ func (o Options) validate() error {
 // Server is the handler. Make it with [New]. Safe for concurrent use.
 //
 // Errors are JSON: {"error": "…"}, those of GraphQL in its own form. 400 is a request that is wrong, or with a value that the database
-// refuses; 404, 405, 413 as usual; 422 is an answer that would be too large; 503, with Retry-After, is a database that does not answer;
+// refuses; 404, 405, 413 as usual; 422 is an answer that would be too large; 503, with Retry-After, is a database that does not answer; 403 is a foreign web page that wants to change something;
 // 500 is what should not happen, and the log says why. No answer holds SQL or says how to connect to the database.
 type Server struct {
 	options Options
@@ -121,9 +125,9 @@ func (s *Server) route() {
 	for pattern, allowed := range map[string]methods{
 		"/{$}":      {http.MethodGet: s.index},
 		"/nodes":    {http.MethodGet: s.nodes},
-		"/reset":    {http.MethodPost: s.reset},
-		"/freeze":   {http.MethodPost: s.freeze},
-		"/unfreeze": {http.MethodPost: s.unfreeze},
+		"/reset":    {http.MethodPost: s.changing(s.reset)},
+		"/freeze":   {http.MethodPost: s.changing(s.freeze)},
+		"/unfreeze": {http.MethodPost: s.changing(s.unfreeze)},
 		"/gaps":     {http.MethodGet: s.gaps},
 		"/traces":   {http.MethodGet: s.traces},
 		"/health":   {http.MethodGet: s.health},
@@ -131,9 +135,9 @@ func (s *Server) route() {
 
 		"/api/experiments":       {http.MethodGet: s.experiments},
 		"/api/experiment/{name}": {http.MethodGet: s.experiment},
-		"/api/deployments":       {http.MethodPost: s.newDeployment},
-		"/api/node-restarts":     {http.MethodPost: s.nodeRestart},
-		"/api/tracing/cleanup":   {http.MethodPost: s.cleanUp},
+		"/api/deployments":       {http.MethodPost: s.changing(s.newDeployment)},
+		"/api/node-restarts":     {http.MethodPost: s.changing(s.nodeRestart)},
+		"/api/tracing/cleanup":   {http.MethodPost: s.changing(s.cleanUp)},
 
 		"/graphql":             {http.MethodGet: s.graphql, http.MethodPost: s.graphql},
 		"/{node_name}/graphql": {http.MethodGet: s.graphql, http.MethodPost: s.graphql},
@@ -161,9 +165,18 @@ func (s *Server) serve(pattern string, allowed methods) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		began := time.Now()
 		out := &recorder{ResponseWriter: w, code: http.StatusOK}
+		out.Header().Set("Access-Control-Allow-Origin", "*")
+		out.Header().Set("X-Content-Type-Options", "nosniff")
 		// A writer without deadlines is one of a test; a server has none only when its connection is gone.
 		_ = http.NewResponseController(w).SetWriteDeadline(began.Add(writeTime))
-		if err := s.dispatch(out, r, allowed); err != nil {
+		err := receive(out, r)
+		switch {
+		case err == nil:
+			err = s.dispatch(out, r, allowed)
+		case strings.HasSuffix(pattern, "/graphql"):
+			err = refuseQuery(out, err)
+		}
+		if err != nil {
 			s.writeError(out, err)
 		}
 		took := time.Since(began)
@@ -173,8 +186,6 @@ func (s *Server) serve(pattern string, allowed methods) http.HandlerFunc {
 }
 
 func (s *Server) dispatch(w http.ResponseWriter, r *http.Request, allowed methods) error {
-	w.Header().Set("Access-Control-Allow-Origin", "*")
-	w.Header().Set("X-Content-Type-Options", "nosniff")
 	if allowed == nil {
 		return &problem{status: http.StatusNotFound, text: "nothing is served at this path; GET / lists what is"}
 	}
@@ -197,6 +208,22 @@ func (s *Server) dispatch(w http.ResponseWriter, r *http.Request, allowed method
 		return nil
 	}
 	return &problem{status: http.StatusMethodNotAllowed, text: "this path allows " + strings.Join(names, ", ")}
+}
+
+// changing guards a handler that changes something from foreign web pages: a browser sends a page's request even where the page may not see the
+// answer, and whoever opens the page need not know. Programs send no Origin.
+func (s *Server) changing(handle handler) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		origin := r.Header.Get("Origin")
+		if origin != "" && !slices.Contains(s.options.AllowedOrigins, origin) {
+			site, err := url.Parse(origin)
+			if err != nil || site.Host == "" || !strings.EqualFold(site.Host, r.Host) {
+				return &problem{status: http.StatusForbidden, text: fmt.Sprintf(
+					"a web page of %.100q wants to change something: only pages of this port itself may, unless the fetcher was started with --allow-origin %.100s", origin, origin)}
+			}
+		}
+		return handle(w, r)
+	}
 }
 
 // recorder remembers the status of an answer.

@@ -89,7 +89,7 @@ func (s *Server) newDeployment(w http.ResponseWriter, r *http.Request) error {
 	var given struct {
 		Data json.RawMessage `json:"data"`
 	}
-	if err := readJSON(w, r, &given); err != nil {
+	if err := readJSON(r, &given); err != nil {
 		return err
 	}
 	switch string(given.Data) {
@@ -122,7 +122,7 @@ type restart struct {
 
 func (s *Server) nodeRestart(w http.ResponseWriter, r *http.Request) error {
 	var given restart
-	if err := readJSON(w, r, &given); err != nil {
+	if err := readJSON(r, &given); err != nil {
 		return err
 	}
 	if given.NodeName == nil || isBlank(*given.NodeName) {

@@ -45,12 +45,12 @@ type graphqlRequest struct {
 
 func (s *Server) graphql(w http.ResponseWriter, r *http.Request) error {
 	node := r.PathValue("node_name")
-	request, err := readGraphQL(w, r)
+	request, err := readGraphQL(r)
 	if err == nil {
 		err = checkText("the node's name", node)
 	}
 	if err != nil {
-		return answerErrors(w, asProblem(err).status, gqlerror.List{gqlerror.Errorf("%s", err.Error())})
+		return refuseQuery(w, err)
 	}
 	run := execution{server: s, schema: s.schema, node: node}
 	if node != "" {
@@ -62,10 +62,10 @@ func (s *Server) graphql(w http.ResponseWriter, r *http.Request) error {
 	return run.answer(r.Context(), w)
 }
 
-func readGraphQL(w http.ResponseWriter, r *http.Request) (graphqlRequest, error) {
+func readGraphQL(r *http.Request) (graphqlRequest, error) {
 	var request graphqlRequest
 	if r.Method == http.MethodPost {
-		if err := readJSON(w, r, &request); err != nil {
+		if err := readJSON(r, &request); err != nil {
 			return request, err
 		}
 	} else {
@@ -87,6 +87,11 @@ func readGraphQL(w http.ResponseWriter, r *http.Request) (graphqlRequest, error)
 		return request, badRequest("query is missing")
 	}
 	return request, nil
+}
+
+// refuseQuery answers a request that is wrong before GraphQL begins.
+func refuseQuery(w http.ResponseWriter, err error) error {
+	return answerErrors(w, asProblem(err).status, gqlerror.List{gqlerror.Errorf("%s", err.Error())})
 }
 
 // answerErrors answers a request that was not run.

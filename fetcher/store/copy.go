@@ -5,7 +5,10 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"io"
 	"math"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -18,7 +21,7 @@ type rows struct {
 	columns string // separated by commas
 	width   int16  // number of columns
 	data    []byte
-	count   int64
+	starts  []int // of rows, in data
 }
 
 const (
@@ -26,12 +29,19 @@ const (
 	epochDays   = 10_957              // in days since 1970
 )
 
+// grow makes room for rows and their bytes.
+func (r *rows) grow(count, size int) {
+	r.starts, r.data = slices.Grow(r.starts, count), slices.Grow(r.data, size)
+}
+
+const (
+	copyHead = "PGCOPY\n\xff\r\n\x00\x00\x00\x00\x00\x00\x00\x00\x00"
+	copyTail = "\xff\xff"
+)
+
 // row begins a row; the values of all columns follow.
 func (r *rows) row() {
-	if r.count == 0 {
-		r.data = append(r.data, "PGCOPY\n\xff\r\n\x00\x00\x00\x00\x00\x00\x00\x00\x00"...)
-	}
-	r.count++
+	r.starts = append(r.starts, len(r.data))
 	r.data = binary.BigEndian.AppendUint16(r.data, uint16(r.width))
 }
 
@@ -100,19 +110,41 @@ func (r *rows) time(v time.Time) {
 // day writes the date of a time at midnight UTC.
 func (r *rows) day(v time.Time) { r.int32(int32(v.Unix()/86400 - epochDays)) }
 
-// send copies the rows into their table.
-func (r *rows) send(ctx context.Context, conn *pgx.Conn) error {
-	if r.count == 0 {
+// The first column's place in a row is behind the number of columns and the value's length; the second's behind an int64 and its length.
+const (
+	firstColumn  = 2 + 4
+	secondColumn = firstColumn + 8 + 4
+)
+
+// setFirst fills in the first column of a row, an int64 that was not known before.
+func (r *rows) setFirst(row int, v int64) {
+	binary.BigEndian.PutUint64(r.data[r.starts[row]+firstColumn:], uint64(v))
+}
+
+// setSecond fills in the second column, an int32.
+func (r *rows) setSecond(row int, v int32) {
+	binary.BigEndian.PutUint32(r.data[r.starts[row]+secondColumn:], uint32(v))
+}
+
+// send copies rows of one table into it, all in one command.
+func send(ctx context.Context, conn *pgx.Conn, list []*rows) error {
+	count, data := 0, make([]io.Reader, 0, len(list)+2)
+	data = append(data, strings.NewReader(copyHead))
+	for _, r := range list {
+		count += len(r.starts)
+		data = append(data, bytes.NewReader(r.data))
+	}
+	if count == 0 {
 		return nil
 	}
-	r.data = binary.BigEndian.AppendUint16(r.data, math.MaxUint16)
-	sql := "COPY " + r.table + " (" + r.columns + ") FROM STDIN (FORMAT binary)"
-	tag, err := conn.PgConn().CopyFrom(ctx, bytes.NewReader(r.data), sql)
+	data = append(data, strings.NewReader(copyTail))
+	table := list[0].table
+	tag, err := conn.PgConn().CopyFrom(ctx, io.MultiReader(data...), "COPY "+table+" ("+list[0].columns+") FROM STDIN (FORMAT binary)")
 	if err != nil {
-		return fmt.Errorf("copying %d rows to %s: %w", r.count, r.table, err)
+		return fmt.Errorf("copying %d rows to %s: %w", count, table, err)
 	}
-	if tag.RowsAffected() != r.count {
-		return fmt.Errorf("copying %d rows to %s: %d arrived", r.count, r.table, tag.RowsAffected())
+	if tag.RowsAffected() != int64(count) {
+		return fmt.Errorf("copying %d rows to %s: %d arrived", count, table, tag.RowsAffected())
 	}
 	return nil
 }

@@ -3,24 +3,32 @@ package store
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"go.uber.org/zap"
 
 	"provingground/fetcher/trace"
 )
 
-// derived is what a transaction tells the functions that keep the derived tables.
+// derived is what a batch, and then a transaction, tells the functions that keep the derived tables.
 type derived struct {
 	received map[string]receivedTx // by hash
 	own      []ownTx
 	blocks   map[string]*seenBlock // by state hash
-	works    bool
-	from, to int64 // ids of the SNARK pool events
+	events   []workEvent           // of a batch: what may say something new of SNARK works
+	works    map[seenKey]seenWork  // of a transaction
+	workIDs  []int64               // of a transaction: the events that say it
+}
+
+// workEvent is what an event of the SNARK pool says of a work.
+type workEvent struct {
+	at  int // place of its checkpoint among traced.changes.Rows
+	key seenKey
+	seenWork
 }
 
 type receivedTx struct {
@@ -43,21 +51,23 @@ type seenBlock struct {
 	txs          []blockTx
 }
 
-// event writes a pool event.
-func (t *transaction) event(w *write, g *trace.Gossip, id int64) {
+// event makes a row of a pool event, whose checkpoint is at a place among the rows.
+func (w *write) event(g *trace.Gossip, at int) {
 	switch {
 	case g.Diff != nil:
-		r := &t.diffs
-		t.eventHead(r, w, g, id)
+		w.diffsAt = append(w.diffsAt, at)
+		r := &w.diffs
+		w.eventHead(r, g)
 		r.jsonb(g.Diff.Raw)
-		r.textOrNull(t.fit(g.Diff.Sender, maxName))
+		r.textOrNull(w.fit(g.Diff.Sender, maxName))
 		r.textOrNull(g.Diff.Reason)
-		r.int32(t.deployment.id)
-		r.day(t.day)
-		t.receive(g)
+		r.int32(w.deployment.id)
+		r.day(w.day)
+		w.receive(g)
 	case g.Work != nil:
-		r := &t.works
-		t.eventHead(r, w, g, id)
+		w.worksAt = append(w.worksAt, at)
+		r := &w.works
+		w.eventHead(r, g)
 		for i := range 2 {
 			if i < len(g.Work.IDs) {
 				r.int32(int32(g.Work.IDs[i]))
@@ -65,31 +75,30 @@ func (t *transaction) event(w *write, g *trace.Gossip, id int64) {
 				r.null()
 			}
 		}
-		r.textOrNull(t.fit(g.Work.Fee, maxName))
-		r.textOrNull(t.fit(g.Work.Prover, maxName))
-		r.textOrNull(t.fit(g.Work.Sender, maxName))
+		r.textOrNull(w.fit(g.Work.Fee, maxName))
+		r.textOrNull(w.fit(g.Work.Prover, maxName))
+		r.textOrNull(w.fit(g.Work.Sender, maxName))
 		r.textOrNull(g.Work.Reason)
-		var txs [2]trace.PoolTransaction
+		var txs [2]trace.PoolTransaction // the protocol's own have a type only
 		copy(txs[:], g.Work.Txs)
-		r.textOrNull(t.fit(txs[0].Type, maxType))
-		r.textOrNull(t.fit(txs[1].Type, maxType))
-		r.textOrNull(t.fit(txs[0].Signature, maxHash))
-		r.textOrNull(t.fit(txs[1].Signature, maxHash))
+		r.textOrNull(w.fit(txs[0].Type, maxType))
+		r.textOrNull(w.fit(txs[1].Type, maxType))
+		r.textOrNull(w.fit(txs[0].Signature, maxHash))
+		r.textOrNull(w.fit(txs[1].Signature, maxHash))
 		r.textOrNull(txs[0].Memo)
 		r.textOrNull(txs[1].Memo)
-		r.int32(t.deployment.id)
-		r.day(t.day)
-		d := &t.derived
-		if !d.works {
-			d.works, d.from = true, id
+		r.int32(w.deployment.id)
+		r.day(w.day)
+		event := workEvent{at: at, key: keyOfWork(g.Work.IDs), seenWork: workOf(g, txs)}
+		if !w.deployment.seen.work(event.key, event.seenWork) {
+			w.derived.events = append(w.derived.events, event)
 		}
-		d.to = id
 	}
 }
 
-func (t *transaction) eventHead(r *rows, w *write, g *trace.Gossip, id int64) {
+func (w *write) eventHead(r *rows, g *trace.Gossip) {
 	r.row()
-	r.int64(id)
+	r.int64(0)
 	r.text(w.name)
 	r.text(g.Action)
 	r.time(seconds(g.Time))
@@ -97,33 +106,39 @@ func (t *transaction) eventHead(r *rows, w *write, g *trace.Gossip, id int64) {
 
 // receive notes the transactions of a diff: those received, of which only what may be earlier than what is stored goes to the database, and
 // those that the node is the source of.
-func (t *transaction) receive(g *trace.Gossip) {
+func (w *write) receive(g *trace.Gossip) {
 	at := seconds(g.Time).UnixMicro()
 	received := g.Action == "received"
 	own := g.Diff.Sender == "" && (received || g.Action == "accepted" || g.Action == "rejected")
 	for _, tx := range g.Diff.Diff {
-		hash := t.fit(tx.Signature, maxHash)
-		told := receivedTx{kind: t.fit(tx.Type, maxType), memo: t.fit(tx.Memo, maxMemo), at: at}
+		hash := w.fit(tx.Signature, maxHash)
+		told := receivedTx{kind: w.fit(tx.Type, maxType), memo: w.fit(tx.Memo, maxMemo), at: at}
 		switch {
 		case own && received:
-			t.derived.own = append(t.derived.own, ownTx{hash, told, nil})
+			w.derived.own = append(w.derived.own, ownTx{hash, told, nil})
 		case own:
-			t.derived.own = append(t.derived.own, ownTx{hash, told, &g.Action})
+			w.derived.own = append(w.derived.own, ownTx{hash, told, &g.Action})
 		}
-		if before, ok := t.derived.received[hash]; !received || ok && before.at <= at || t.seen.earlier(hash, at) {
+		if before, ok := w.derived.received[hash]; !received || ok && before.at <= at || w.deployment.seen.earlier(hash, at) {
 			continue
 		}
-		if t.derived.received == nil {
-			t.derived.received = map[string]receivedTx{}
+		if w.derived.received == nil {
+			w.derived.received = map[string]receivedTx{}
 		}
-		t.derived.received[hash] = told
+		w.derived.received[hash] = told
 	}
 }
 
 // gatherBlocks notes what a node said of blocks: they are stored when hash, length, slot and transactions are known, and once more
 // when the block before is. Table block has the earliest time of all nodes.
-func (t *transaction) gatherBlocks(w *write) {
+func (w *write) gatherBlocks() {
 	c := &w.traced.changes
+	for _, rename := range c.Renames {
+		if other := w.blocks[rename.Replaces]; rename.Replaces != 0 && other != nil {
+			w.absorb(rename.Trace, other)
+			delete(w.blocks, rename.Replaces)
+		}
+	}
 	for _, given := range c.Transactions {
 		b := w.block(given.Trace)
 		if b.Known {
@@ -132,7 +147,7 @@ func (t *transaction) gatherBlocks(w *write) {
 		b.Known, b.Timed, b.Received = true, given.Timed, given.Received
 		for _, tx := range given.Transactions {
 			if tx.User() {
-				b.Txs = append(b.Txs, blockTx{t.fit(tx.Signature, maxHash), t.fit(tx.Type, maxType), t.fit(tx.Memo, maxMemo), t.fit(tx.Status, maxType)})
+				b.Txs = append(b.Txs, blockTx{w.fit(tx.Signature, maxHash), w.fit(tx.Type, maxType), w.fit(tx.Memo, maxMemo), w.fit(tx.Status, maxType)})
 			}
 		}
 	}
@@ -141,7 +156,7 @@ func (t *transaction) gatherBlocks(w *write) {
 		if value := change.Metadata["previous_state_hash"]; value != nil {
 			var hash string
 			if json.Unmarshal(value, &hash) == nil && hash != "" {
-				w.block(change.Number).Previous = t.fit(hash, maxHash)
+				w.block(change.Number).Previous = w.fit(hash, maxHash)
 			}
 		}
 		b := w.blocks[change.Number]
@@ -152,9 +167,12 @@ func (t *transaction) gatherBlocks(w *write) {
 			b.Timed, b.Received = change.Timed, change.Started
 		}
 		if b.Timed {
-			t.derived.add(t.fit(change.Block, maxHash), b, int32(*change.Length), int32(*change.GlobalSlot))
+			w.derived.add(w.fit(change.Block, maxHash), b, int32(*change.Length), int32(*change.GlobalSlot))
 			b.Stored, b.Linked, b.Txs = true, b.Previous != "", nil
 		}
+	}
+	for _, number := range c.Retired {
+		delete(w.blocks, number)
 	}
 }
 
@@ -192,21 +210,56 @@ func isSlot(id string) bool {
 }
 
 func (d *derived) add(hash string, b *block, length, slot int32) {
-	at := seconds(b.Received).UnixMicro()
+	d.addBlock(hash, &seenBlock{previous: b.Previous, length: length, slot: slot, at: seconds(b.Received).UnixMicro(), txs: b.Txs})
+}
+
+func (d *derived) addBlock(hash string, b *seenBlock) {
 	s := d.blocks[hash]
 	if s == nil {
 		if d.blocks == nil {
 			d.blocks = map[string]*seenBlock{}
 		}
-		s = &seenBlock{length: length, slot: slot, at: at}
-		d.blocks[hash] = s
+		d.blocks[hash] = b
+		return
 	}
-	s.at = min(s.at, at)
+	s.at = min(s.at, b.at)
 	if s.previous == "" {
-		s.previous = b.Previous
+		s.previous = b.previous
 	}
 	if s.txs == nil {
-		s.txs = b.Txs
+		s.txs = b.txs
+	}
+}
+
+// addWorks takes the ids of the events of a batch that say of a SNARK work what no other has said in this transaction.
+func (d *derived) addWorks(w *write, ids []int64) {
+	for _, event := range w.derived.events {
+		told, ok := d.works[event.key]
+		if ok && told.covers(event.seenWork) {
+			continue
+		}
+		if d.works == nil {
+			d.works = map[seenKey]seenWork{}
+		}
+		d.works[event.key] = told.and(event.seenWork)
+		d.workIDs = append(d.workIDs, ids[event.at])
+	}
+}
+
+// addBatch takes in what a batch tells, its SNARK works apart.
+func (d *derived) addBatch(batch *derived) {
+	for hash, tx := range batch.received {
+		if before, ok := d.received[hash]; ok && before.at <= tx.at {
+			continue
+		}
+		if d.received == nil {
+			d.received = map[string]receivedTx{}
+		}
+		d.received[hash] = tx
+	}
+	d.own = append(d.own, batch.own...)
+	for hash, b := range batch.blocks {
+		d.addBlock(hash, b)
 	}
 }
 
@@ -215,6 +268,9 @@ func (d *derived) add(hash string, b *block, length, slot int32) {
 func (t *transaction) derive(ctx context.Context) error {
 	queue := &pgx.Batch{}
 	d := &t.derived
+	for _, w := range t.writes {
+		d.addBatch(&w.derived)
+	}
 	if len(d.received) > 0 {
 		var hashes, kinds, memos []string
 		var times []time.Time
@@ -234,8 +290,8 @@ func (t *transaction) derive(ctx context.Context) error {
 		}
 		queue.Queue("SELECT store_own_txs($1, $2, $3, $4, $5, $6)", t.deployment.id, hashes, kinds, memos, times, outcomes)
 	}
-	if d.works {
-		queue.Queue("SELECT store_sws($1, $2, $3, $4)", t.deployment.id, t.day, d.from, d.to)
+	if len(d.workIDs) > 0 {
+		queue.Queue("SELECT store_sws($1, $2, $3)", t.deployment.id, t.writes[0].day, d.workIDs)
 	}
 	told := false
 	for _, hash := range slices.Sorted(maps.Keys(d.blocks)) {
@@ -272,7 +328,7 @@ func (t *transaction) interrupt(ctx context.Context) error {
 	queue := &pgx.Batch{}
 	for _, w := range t.writes {
 		for _, i := range w.traced.changes.Interruptions {
-			at := t.at
+			at := w.at
 			if place, ok := w.traced.at[i.Trace]; ok && w.traced.changes.Traces[place].Timed {
 				at = seconds(w.traced.changes.Traces[place].Started)
 			}
@@ -297,65 +353,81 @@ func (t *transaction) interrupt(ctx context.Context) error {
 // distributionsKey is the key of a node's distributions in table data (internal-trace, section 4).
 const distributionsKey = "checkpoint_distributions"
 
-// distribute adds the blocks that became Success to their nodes' distributions, which the lock on the node protects.
+// distribute adds the blocks that became Success to their nodes' distributions, which the lock on the nodes protects.
 func (t *transaction) distribute(ctx context.Context) error {
+	succeeded := map[int32]trace.Trace{} // by row of block_trace
+	byNode := map[string][]int32{}
 	for _, w := range t.writes {
-		ids := map[int32]trace.Trace{}
 		for i := range w.traced.changes.Traces {
 			if change := &w.traced.changes.Traces[i]; change.Succeeded {
-				ids[w.traces[change.Number]] = change.Trace
+				id := w.traces[change.Number]
+				if _, twice := succeeded[id]; !twice {
+					byNode[w.name] = append(byNode[w.name], id)
+				}
+				succeeded[id] = change.Trace
 			}
 		}
-		if len(ids) == 0 {
-			continue
+	}
+	if len(succeeded) == 0 {
+		return nil
+	}
+	names := slices.Sorted(maps.Keys(byNode))
+	queue := &pgx.Batch{}
+	distributions := map[string]trace.Distributions{}
+	queue.Queue("SELECT node_name, value FROM data WHERE key = $1 AND deployment_id = $2 AND node_name = ANY ($3)",
+		distributionsKey, t.deployment.id, names).Query(func(rows pgx.Rows) error {
+		var name string
+		var text []byte
+		_, err := pgx.ForEachRow(rows, []any{&name, &text}, func() error {
+			read := trace.Distributions{}
+			if err := read.UnmarshalJSON(text); err != nil {
+				t.log.Warn("distributions in table data cannot be read and begin anew", zap.String("node", name), zap.Error(err))
+				return nil
+			}
+			distributions[name] = read
+			return nil
+		})
+		return err
+	})
+	checkpoints := map[int32][]trace.Row{}
+	// Metadata does not matter here, nor do gossip and control records.
+	queue.Queue(`SELECT block_trace_id, block_trace_checkpoint_id, source, main_trace, name, started_at FROM block_trace_checkpoint
+		WHERE deployment_id = $1 AND block_trace_id = ANY ($2) AND NOT gossip AND NOT is_control`,
+		t.deployment.id, slices.Collect(maps.Keys(succeeded))).Query(func(rows pgx.Rows) error {
+		var id int32
+		var row trace.Row
+		var source string
+		_, err := pgx.ForEachRow(rows, []any{&id, &row.Seq, &source, &row.Main, &row.Name, &row.Time}, func() error {
+			row.Process = processOf(source)
+			checkpoints[id] = append(checkpoints[id], row)
+			return nil
+		})
+		return err
+	})
+	if err := t.conn.SendBatch(ctx, queue).Close(); err != nil {
+		return fmt.Errorf("reading the distributions of %d nodes: %w", len(names), err)
+	}
+	values := make([]string, len(names))
+	for i, name := range names {
+		all := distributions[name]
+		if all == nil {
+			all = trace.Distributions{}
 		}
-		if err := t.distributeTo(ctx, w, ids); err != nil {
-			return fmt.Errorf("the distributions of node %s: %w", w.name, err)
+		for _, id := range slices.Sorted(slices.Values(byNode[name])) {
+			all.Add(t.nesting.Structured(succeeded[id], int64(t.deployment.id), nil, checkpoints[id]))
 		}
+		value, err := all.MarshalJSON()
+		if err != nil {
+			return fmt.Errorf("the distributions of node %s: %w", name, err)
+		}
+		values[i] = string(value)
+	}
+	if _, err := t.conn.Exec(ctx, `INSERT INTO data (key, deployment_id, node_name, value) SELECT $1, $2, node_name, value
+		FROM unnest($3::text[], $4::text[]) AS v(node_name, value)
+		ON CONFLICT (key, deployment_id, node_name) DO UPDATE SET value = excluded.value`, distributionsKey, t.deployment.id, names, values); err != nil {
+		return fmt.Errorf("storing the distributions of %d nodes: %w", len(names), err)
 	}
 	return nil
-}
-
-func (t *transaction) distributeTo(ctx context.Context, w *write, ids map[int32]trace.Trace) error {
-	distributions := trace.Distributions{}
-	var text []byte
-	err := t.conn.QueryRow(ctx, "SELECT value FROM data WHERE key = $1 AND deployment_id = $2 AND node_name = $3",
-		distributionsKey, t.deployment.id, w.name).Scan(&text)
-	switch {
-	case errors.Is(err, pgx.ErrNoRows):
-	case err != nil:
-		return err
-	case json.Unmarshal(text, &distributions) != nil:
-		t.log.Warn("distributions in table data cannot be read and begin anew")
-		distributions = trace.Distributions{}
-	}
-	byTrace := map[int32][]trace.Row{}
-	// Metadata does not matter here, nor do gossip and control records.
-	rows, err := t.conn.Query(ctx, `SELECT block_trace_id, block_trace_checkpoint_id, source, main_trace, name, started_at FROM block_trace_checkpoint
-		WHERE deployment_id = $1 AND block_trace_id = ANY ($2) AND NOT gossip AND NOT is_control`, t.deployment.id, slices.Collect(maps.Keys(ids)))
-	if err != nil {
-		return err
-	}
-	var id int32
-	var row trace.Row
-	var source string
-	if _, err := pgx.ForEachRow(rows, []any{&id, &row.Seq, &source, &row.Main, &row.Name, &row.Time}, func() error {
-		row.Process = processOf(source)
-		byTrace[id] = append(byTrace[id], row)
-		return nil
-	}); err != nil {
-		return err
-	}
-	for _, id := range slices.Sorted(maps.Keys(ids)) {
-		distributions.Add(t.nesting.Structured(ids[id], int64(t.deployment.id), nil, byTrace[id]))
-	}
-	value, err := json.Marshal(distributions)
-	if err != nil {
-		return err
-	}
-	_, err = t.conn.Exec(ctx, `INSERT INTO data (key, deployment_id, node_name, value) VALUES ($1, $2, $3, $4)
-		ON CONFLICT (key, deployment_id, node_name) DO UPDATE SET value = excluded.value`, distributionsKey, t.deployment.id, w.name, string(value))
-	return err
 }
 
 // processOf reads the column source of table block_trace_checkpoint.

@@ -3,16 +3,22 @@
 //
 // # How a batch is stored
 //
-// [Store.Save] hands the batch to a few workers, one for each connection. A worker takes what has come meanwhile, at most one batch of
-// each node, and stores it in one transaction. So many nodes share one commit, one COPY and one turn of the functions that keep the
-// derived tables, which would otherwise make the nodes wait for each other. In the transaction,
+// [Store.Save] makes a batch ready in the caller's goroutine, and hands it to a writer. A writer takes what has come meanwhile, at most one
+// batch of each node, and stores it in one transaction. So many nodes share one commit, one COPY and one turn of the functions that keep
+// the derived tables, while the next batches are made ready.
 //
-//  1. the nodes' rows of log_reader are locked, in the order of their ids, and their cursors read: entries before the cursor are
-//     stored already and are left out, so that a batch may come twice, from one fetcher or two;
-//  2. the entries go to log_entry by COPY, and gaps, malformed entries and restarts to their tables;
-//  3. each node's entries go through its [trace.Reader], and what comes out to block_trace and, by COPY, to the checkpoints and
-//     pool events;
-//  4. cursor and reader are written; then, last of all because other transactions wait meanwhile, the derived tables.
+// To make a batch ready, by what is remembered of the node or else read from the database,
+//
+//  1. entries before the node's cursor are left out, for they are stored already: a batch may come twice, from one fetcher or two;
+//  2. the others go through the node's [trace.Reader], and rows are made of them and of what comes out, in the form of COPY.
+//
+// In the transaction,
+//
+//  3. the nodes' rows of log_reader are locked, in the order of their ids. If another fetcher has changed one since, that batch is left out,
+//     and made ready anew;
+//  4. the entries go to log_entry by COPY, traces to block_trace, checkpoints and pool events to their tables by COPY;
+//  5. cursors, readers, gaps, malformed entries and restarts are written; then, last of all because other transactions wait meanwhile, the
+//     derived tables.
 //
 // # What the database refuses
 //
@@ -22,8 +28,8 @@
 //
 // Files, in the order in which a batch passes them:
 //
-//	store.go        opening, deployments, cursors, workers
-//	transaction.go  one transaction
+//	store.go        opening, deployments, cursors, writers
+//	transaction.go  making a batch ready, and one transaction
 //	node.go         what is remembered of a node: its reader, the rows of its open traces
 //	entries.go      entries as rows and as trace records
 //	traces.go       what the reader says, in block_trace and its checkpoints

@@ -17,6 +17,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"go.uber.org/zap"
 
 	"provingground/fetcher"
 	"provingground/fetcher/trace"
@@ -62,7 +63,8 @@ const maxHead = 1 << 20
 // other file has. Neither the path, which changes when a file is rotated, copied or unzipped, nor the whole content, which grows, would
 // do. The UUID made of these is the server UUID of the file's entries, and the number of a line is the entry's id.
 //
-// A line that is no record is stored as malformed. An error leaves stored what was stored before it.
+// A line that is no record is stored as malformed, save a last line that has no end yet, which is left for the next call. Lines of which
+// the database refuses what is derived are stored without that, as by Save. An error leaves stored what was stored before it.
 func (s *Store) Load(ctx context.Context, name string, files []TraceFile) (Loaded, error) {
 	l := &loading{Store: s, deployment: s.present.Load(), name: nodeName(name)}
 	var err error
@@ -104,6 +106,15 @@ type loadedFile struct {
 	server [16]byte
 	next   int64 // line after the last that is stored
 	known  bool  // whether there is a cursor
+	// underived are ranges of lines, first and last, that an earlier call stored without anything derived from them.
+	underived [][2]int64
+}
+
+// errUnderived marks lines of underived ranges: to the reader they are missing.
+var errUnderived = errors.New("nothing was derived from this line")
+
+func (f *loadedFile) isUnderived(number int64) bool {
+	return slices.ContainsFunc(f.underived, func(r [2]int64) bool { return r[0] <= number && number <= r[1] })
 }
 
 // open finds out which file it is, and how far it is stored.
@@ -122,6 +133,18 @@ func (l *loading) open(ctx context.Context, file TraceFile) error {
 		return l.masked("looking how far "+file.Path+" is loaded", err)
 	}
 	f.known = err == nil
+	rows, err := l.pool.Query(ctx, "SELECT from_id, to_id FROM log_problem WHERE deployment_id = $1 AND node_id = $2 AND server_uuid = $3",
+		l.deployment.id, l.node.id, server)
+	if err == nil {
+		var problem [2]int64
+		_, err = pgx.ForEachRow(rows, []any{&problem[0], &problem[1]}, func() error {
+			f.underived = append(f.underived, problem)
+			return nil
+		})
+	}
+	if err != nil {
+		return l.masked("looking how far "+file.Path+" is loaded", err)
+	}
 	l.files = append(l.files, f)
 	return nil
 }
@@ -176,10 +199,17 @@ func linesOf(file TraceFile, index int, dropRepeats bool, read, repeats *int64, 
 	defer content.Close() //nolint:errcheck // it was only read
 	all := trace.NewLines(content, file.Process, trace.LineOptions{DropRepeats: dropRepeats})
 	defer func() { *read, *repeats = *read+all.Read(), *repeats+all.Repeats() }()
+	var held *line // a bad line, until it is known not to be the beginning of one that is being written
 	for record, err := range all.Records() {
 		one := line{file: index, number: record.ID, record: record}
+		if held != nil && !yield(*held, nil) {
+			return false
+		}
+		held = nil
 		if bad, ok := errors.AsType[*trace.LineError](err); ok {
-			one.number, one.bad, err = bad.Line, bad.Err, nil
+			one.number, one.bad = bad.Line, bad.Err
+			held = &one
+			continue
 		}
 		if err != nil {
 			yield(line{}, fmt.Errorf("%s: %w", file.Path, err))
@@ -189,7 +219,32 @@ func linesOf(file TraceFile, index int, dropRepeats bool, read, repeats *int64, 
 			return false
 		}
 	}
-	return true
+	if held == nil {
+		return true
+	}
+	complete, err := endsLine(content)
+	switch {
+	case err != nil:
+		yield(line{}, fmt.Errorf("%s: %w", file.Path, err))
+		return false
+	case !complete:
+		*read--
+		return true
+	}
+	return yield(*held, nil)
+}
+
+// endsLine tells whether what was read of a file ends with the end of a line.
+func endsLine(file *os.File) (bool, error) {
+	read, err := file.Seek(0, io.SeekCurrent)
+	if err != nil || read == 0 {
+		return true, err
+	}
+	var last [1]byte
+	if _, err := file.ReadAt(last[:], read-1); err != nil {
+		return false, err
+	}
+	return last[0] == '\n', nil
 }
 
 // sideBySide goes through the processes' lines in the order of time. Lines without a time come right after the one before them.
@@ -309,8 +364,11 @@ func (l *loading) load(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if one.bad != nil {
+		switch {
+		case one.bad != nil:
 			l.Bad++
+		case stored(one) && l.files[one.file].isUnderived(one.number):
+			one.bad = errUnderived
 		}
 		if len(chunk) == loadEntries || len(chunk) > 0 && stored(chunk[0]) != stored(one) {
 			if err := l.chunk(ctx, chunk, stored(chunk[0]), false); err != nil {
@@ -328,7 +386,11 @@ func (l *loading) load(ctx context.Context) error {
 
 // chunk takes lines that are stored already, or stores some that are not.
 func (l *loading) chunk(ctx context.Context, all []line, stored, last bool) error {
-	w := &write{Batch: &fetcher.Batch{Node: l.name}, node: l.node}
+	w := l.newWrite(l.deployment, &fetcher.Batch{Node: l.name}, l.node, l.now().UTC())
+	before, err := l.snapshot()
+	if err != nil {
+		return err
+	}
 	follow(l.node.reader, all, w.take)
 	if last {
 		w.take(l.node.reader.Finish())
@@ -337,28 +399,55 @@ func (l *loading) chunk(ctx context.Context, all []line, stored, last bool) erro
 		l.pass(w)
 		return ctx.Err()
 	}
-	day := l.now().UTC().Truncate(24 * time.Hour)
-	if err := l.ensureDay(ctx, l.deployment, day); err != nil {
+	if err := l.ensureDay(ctx, l.deployment, w.day); err != nil {
 		return err
 	}
-	t := &transaction{Store: l.Store, deployment: l.deployment, at: l.now().UTC(), day: day, writes: []*write{w}}
-	err := l.pool.AcquireFunc(ctx, func(conn *pgxpool.Conn) error {
-		t.conn = conn.Conn()
-		return pgx.BeginFunc(ctx, conn, func(pgx.Tx) error { return l.store(ctx, t, w, all) })
-	})
+	err = l.commit(ctx, w, all)
+	if refused(err) {
+		l.log.Warn("the database refuses what was derived from lines; they are stored without it", zap.String("node", l.name), zap.Error(err))
+		l.counts.add(counter{underived: 1})
+		if err := l.node.decode([]byte(before)); err != nil {
+			return err
+		}
+		w = l.newWrite(l.deployment, &fetcher.Batch{Node: l.name}, l.node, l.now().UTC())
+		w.only = err
+		w.take(l.node.reader.Lost())
+		err = l.commit(ctx, w, all)
+	}
 	if err != nil {
 		return err
 	}
 	for _, one := range all {
 		l.files[one.file].next, l.files[one.file].known = one.number+1, true
 	}
-	l.Stored += int64(t.stored)
-	l.seen.commit(&t.derived)
-	l.counts.add(t.counter)
+	l.Stored += int64(w.stored)
+	l.counts.add(w.counter)
 	return nil
 }
 
-// store stores lines in a transaction.
+// snapshot returns what is remembered of the node, for decode.
+func (l *loading) snapshot() (string, error) {
+	reader, err := l.node.reader.Export()
+	if err != nil {
+		return "", fmt.Errorf("the state of node %s: %w", l.name, err)
+	}
+	return l.node.encode(reader)
+}
+
+// commit stores lines in a transaction.
+func (l *loading) commit(ctx context.Context, w *write, all []line) error {
+	t := &transaction{Store: l.Store, deployment: l.deployment, writes: []*write{w}}
+	err := l.pool.AcquireFunc(ctx, func(conn *pgxpool.Conn) error {
+		t.conn = conn.Conn()
+		return pgx.BeginFunc(ctx, conn, func(pgx.Tx) error { return l.store(ctx, t, w, all) })
+	})
+	if err == nil {
+		l.seen.commit(&t.derived)
+	}
+	return err
+}
+
+// store stores lines, between the transaction's begin and its commit.
 func (l *loading) store(ctx context.Context, t *transaction, w *write, all []line) error {
 	// As whoever stores what the node says now.
 	if _, err := t.conn.Exec(ctx, "SELECT FROM log_reader WHERE deployment_id = $1 AND node_id = $2 FOR UPDATE", l.deployment.id, l.node.id); err != nil {
@@ -367,8 +456,7 @@ func (l *loading) store(ctx context.Context, t *transaction, w *write, all []lin
 	if err := l.find(ctx, t); err != nil {
 		return err
 	}
-	t.begin()
-	next := make([]int64, len(l.files))
+	first, next := make([]int64, len(l.files)), make([]int64, len(l.files))
 	counts := make([]int, len(l.files))
 	queue := &pgx.Batch{}
 	for i := range all {
@@ -377,15 +465,18 @@ func (l *loading) store(ctx context.Context, t *transaction, w *write, all []lin
 		next[one.file] = one.number + 1
 		if one.bad != nil {
 			queue.Queue(`INSERT INTO log_malformed (deployment_id, node_id, server_uuid, log_id, reason, raw, found_at)
-				VALUES ($1, $2, $3, $4, $5, '', $6) ON CONFLICT DO NOTHING`, l.deployment.id, l.node.id, file.server, one.number, clean(one.bad.Error()), t.at)
+				VALUES ($1, $2, $3, $4, $5, '', $6) ON CONFLICT DO NOTHING`, l.deployment.id, l.node.id, file.server, one.number, clean(one.bad.Error()), w.at)
 			continue
 		}
-		counts[one.file]++
+		if counts[one.file]++; counts[one.file] == 1 {
+			first[one.file] = one.number
+		}
 		w.server = file.server
 		e, at := entryOfRecord(&one.record)
-		t.entry(w, int(one.number), at, &e)
+		w.entry(int(one.number), at, &e)
 	}
-	if err := t.entries.send(ctx, t.conn); err != nil {
+	w.trace()
+	if err := t.copy(ctx, func(w *write) *rows { return &w.entries }); err != nil {
 		return err
 	}
 	if err := t.writeTraces(ctx); err != nil {
@@ -393,7 +484,11 @@ func (l *loading) store(ctx context.Context, t *transaction, w *write, all []lin
 	}
 	for i, file := range l.files {
 		if next[i] > 0 {
-			l.queueCursor(queue, file, next[i], counts[i], t.at)
+			l.queueCursor(queue, file, next[i], counts[i], w.at)
+		}
+		if w.only != nil && counts[i] > 0 {
+			queue.Queue(`INSERT INTO log_problem (deployment_id, node_id, server_uuid, from_id, to_id, problem, found_at) VALUES ($1, $2, $3, $4, $5, $6, $7)
+				ON CONFLICT DO NOTHING`, l.deployment.id, l.node.id, file.server, first[i], next[i]-1, clean(l.secrets.Text(w.only.Error())), w.at)
 		}
 	}
 	if err := t.conn.SendBatch(ctx, queue).Close(); err != nil {
@@ -410,7 +505,7 @@ func (l *loading) queueCursor(queue *pgx.Batch, file *loadedFile, next int64, en
 	}
 	queue.Queue(`UPDATE log_cursor SET next_id = $5, entries = entries + $6, updated_at = $7
 		WHERE deployment_id = $1 AND node_id = $2 AND server_uuid = $3 AND next_id = $4`,
-		l.deployment.id, l.node.id, file.server, file.next, next, entries, at).Exec(movedBy(file.Path))
+		l.deployment.id, l.node.id, file.server, file.next, next, entries, at).Exec(movedBy(file.Path, 1))
 }
 
 // entryOfRecord makes a row of a record. Control records have no time in files.
@@ -440,11 +535,9 @@ func (l *loading) pass(w *write) {
 		l.lost[rename.Trace] = rename.To
 		delete(l.lost, rename.Replaces)
 	}
-	unused := &transaction{Store: l.Store, deployment: l.deployment}
-	unused.gatherBlocks(w)
+	w.gatherBlocks()
 	for _, number := range c.Retired {
 		delete(l.lost, number)
-		delete(l.node.blocks, number)
 	}
 }
 

@@ -191,7 +191,7 @@ func TestBadFiles(t *testing.T) {
 	db := newDatabase(t)
 	s := db.open(t, store.Options{})
 	path := filepath.Join(t.TempDir(), "trace")
-	if err := os.WriteFile(path, []byte("garbage\n[\"One\",1.5]\n{\"current_block\":\n\n[\"Two\",2]\n\x00\xff"), 0o600); err != nil {
+	if err := os.WriteFile(path, []byte("garbage\n[\"One\",1.5]\n{\"current_block\":\n\n[\"Two\",2]\n\x00\xff\n[\"Thr"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	loaded, err := s.Load(t.Context(), "node", []store.TraceFile{{Path: path}})
@@ -200,10 +200,56 @@ func TestBadFiles(t *testing.T) {
 	}
 	equal(t, db, "SELECT string_agg(log_id::text, ' ' ORDER BY log_id) FROM log_malformed", "1 3 6")
 	equal(t, db, "SELECT string_agg(log_id || message, ' ' ORDER BY log_id) FROM log_entry", "2One 5Two")
+	// The last line had no end: it was still being written.
+	file, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := file.WriteString("ee\",3]"); err != nil {
+		t.Fatal(err)
+	}
+	if err := file.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if again, err := s.Load(t.Context(), "node", []store.TraceFile{{Path: path}}); err != nil || again.Stored != 1 || again.Lines != loaded.Lines+1 {
+		t.Errorf("loaded %+v, then %+v, %v", loaded, again, err)
+	}
+	equal(t, db, "SELECT string_agg(log_id::text, ' ' ORDER BY log_id) FROM log_malformed", "1 3 6")
+	equal(t, db, "SELECT string_agg(log_id || message, ' ' ORDER BY log_id) FROM log_entry", "2One 5Two 7Three")
 	if _, err := s.Load(t.Context(), "node", []store.TraceFile{{Path: path}, {Path: path}}); err == nil {
 		t.Error("a file was loaded twice at once")
 	}
 	if _, err := s.Load(t.Context(), "node", []store.TraceFile{{Path: path + "-none"}}); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a file that is not there: %v", err)
+	}
+}
+
+// TestLinesThatAreRefused has the database refuse what is derived from a file's lines, which are then stored without it.
+func TestLinesThatAreRefused(t *testing.T) {
+	t.Parallel()
+	db := newDatabase(t)
+	s := db.open(t, store.Options{})
+	save(t, s, batch("other", checkpoint(1, "One", 1))) // makes the partitions
+	db.execute(t, "ALTER TABLE block_trace_checkpoint ADD CHECK (name <> 'Poison')")
+	path := filepath.Join(t.TempDir(), "trace")
+	lines := []string{
+		`{"current_block":"3Nblock"}` + "\n" + `["External_block_received",1.5]` + "\n" + `["Poison",2.5]` + "\n",
+		`{"current_block":"3Nblock"}` + "\n" + `["Breadcrumb_integrated",3.5]` + "\n",
+	}
+	for i := range lines {
+		if err := os.WriteFile(path, []byte(strings.Join(lines[:i+1], "")), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Load(t.Context(), "node", []store.TraceFile{{Path: path}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	equal(t, db, "SELECT string_agg(message, ' ' ORDER BY log_id) FROM log_entry JOIN log_node USING (node_id) WHERE node_name = 'node'",
+		"@control External_block_received Poison @control Breadcrumb_integrated")
+	equal(t, db, "SELECT string_agg(b.block_id || ' ' || c.name, ' ') FROM block_trace_checkpoint c JOIN block_trace b USING (block_trace_id) WHERE node_name = 'node'",
+		"3Nblock Breadcrumb_integrated")
+	equal(t, db, "SELECT from_id || ' ' || to_id FROM log_problem", "1 3")
+	if got := s.Counts().Underived; got != 1 {
+		t.Errorf("%d batches without anything derived, want 1", got)
 	}
 }

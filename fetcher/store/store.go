@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.uber.org/zap"
+	"golang.org/x/sync/semaphore"
 
 	"provingground/fetcher"
 	"provingground/fetcher/trace"
@@ -36,6 +38,11 @@ const (
 	// groupBatches and groupEntries bound what one transaction takes of different nodes.
 	groupBatches = 64
 	groupEntries = 4000
+	// roomEntries bounds what is made ready or being stored.
+	roomEntries = 4 * groupEntries
+	// writers is how many transactions there are at once. One goes on while another waits for its turn with the derived tables; more of
+	// them take more of the server's time, in all, for they write the same tables.
+	writers = 2
 	// cachedState bounds the readers in memory, by the length of their JSON.
 	cachedState = 16 << 20
 )
@@ -55,10 +62,11 @@ type Store struct {
 	mu      sync.Mutex // held to change present
 	present atomic.Pointer[deployment]
 
+	room    *semaphore.Weighted // for entries of batches that are made ready or stored
 	queue   chan *saving
-	stop    context.CancelFunc // ends the workers
+	stop    context.CancelFunc // ends the writers
 	ended   chan struct{}      // is closed with it
-	workers sync.WaitGroup
+	writers sync.WaitGroup
 }
 
 // deployment is what is remembered of the deployment that batches belong to.
@@ -72,10 +80,10 @@ type deployment struct {
 	days map[int64]bool   // whose partitions exist, in days since 1970
 }
 
-// saving is a batch that waits for a worker.
+// saving is a batch that is ready and waits for a writer.
 type saving struct {
-	batch fetcher.Batch
-	done  chan error // takes one
+	*write
+	done chan error // takes one
 }
 
 // Open connects to a database of this program's version ([schema.Check]). An error never shows the password that the URI may hold. The
@@ -100,7 +108,8 @@ func Open(ctx context.Context, uri string, options Options) (*Store, error) {
 		return nil, &maskedError{text: secrets.Text("opening the database: " + err.Error()), err: err}
 	}
 	s := &Store{
-		pool: pool, secrets: secrets, log: options.Log, now: options.Now, nesting: trace.NewNesting(), queue: make(chan *saving), ended: make(chan struct{}),
+		pool: pool, secrets: secrets, log: options.Log, now: options.Now, nesting: trace.NewNesting(),
+		room: semaphore.NewWeighted(roomEntries), queue: make(chan *saving), ended: make(chan struct{}),
 	}
 	if s.log == nil {
 		s.log = zap.NewNop()
@@ -114,8 +123,8 @@ func Open(ctx context.Context, uri string, options Options) (*Store, error) {
 	}
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s.stop = stop
-	for range config.MaxConns {
-		s.workers.Go(func() { s.work(work) })
+	for range writers {
+		s.writers.Go(func() { s.work(work) })
 	}
 	return s, nil
 }
@@ -141,7 +150,7 @@ func (s *Store) prepare(ctx context.Context, deployment int64) error {
 	return s.Use(ctx, newest)
 }
 
-// Close ends the workers, after the transactions under way were committed or rolled back, and closes the connections. Batches that
+// Close ends the writers, after the transactions under way were committed or rolled back, and closes the connections. Batches that
 // were not stored are errors of their Save.
 func (s *Store) Close() {
 	s.mu.Lock()
@@ -153,7 +162,7 @@ func (s *Store) Close() {
 	}
 	close(s.ended)
 	s.stop()
-	s.workers.Wait()
+	s.writers.Wait()
 	s.pool.Close()
 }
 
@@ -210,10 +219,26 @@ func (s *Store) Cursor(ctx context.Context, name string) (fetcher.Cursor, error)
 	return cursor, nil
 }
 
-// Save implements [fetcher.Store]. When ctx ends while a worker has the batch, the batch may be stored all the same.
+// Save implements [fetcher.Store]. It makes the batch ready, and hands it to a writer. When ctx ends meanwhile, the batch may be stored
+// all the same.
 func (s *Store) Save(ctx context.Context, batch fetcher.Batch) error {
 	batch.Node = nodeName(batch.Node)
-	one := &saving{batch: batch, done: make(chan error, 1)}
+	size := int64(min(roomEntries, 1+len(batch.Entries)))
+	if err := s.room.Acquire(ctx, size); err != nil {
+		return context.Cause(ctx)
+	}
+	defer s.room.Release(size)
+	select {
+	case <-s.ended:
+		return ErrClosed
+	default:
+	}
+	doing := "storing entries of node " + batch.Node
+	w, err := s.ready(ctx, s.present.Load(), &batch, nil)
+	if err != nil {
+		return s.masked(doing, err)
+	}
+	one := &saving{write: w, done: make(chan error, 1)}
 	select {
 	case s.queue <- one:
 	case <-ctx.Done():
@@ -223,7 +248,7 @@ func (s *Store) Save(ctx context.Context, batch fetcher.Batch) error {
 	}
 	select {
 	case err := <-one.done:
-		return err
+		return s.masked(doing, err)
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
@@ -246,19 +271,19 @@ func (s *Store) work(ctx context.Context) {
 	}
 }
 
-// gather takes what waits besides the first, and returns what did not fit in: one batch of each node can be in a group.
+// gather takes what waits besides the first, and returns what did not fit in: a group has one batch of each node, all of one day.
 func (s *Store) gather(first *saving) (group []*saving, rest *saving) {
 	group = []*saving{first}
-	entries := len(first.batch.Entries)
-	names := map[string]bool{first.batch.Node: true}
+	entries := len(first.Entries)
+	names := map[string]bool{first.Node: true}
 	for len(group) < groupBatches && entries < groupEntries {
 		select {
 		case one := <-s.queue:
-			if names[one.batch.Node] {
+			if names[one.Node] || !one.day.Equal(first.day) || one.deployment != first.deployment {
 				return group, one
 			}
-			names[one.batch.Node] = true
-			entries += len(one.batch.Entries)
+			names[one.Node] = true
+			entries += len(one.Entries)
 			group = append(group, one)
 		default:
 			return group, nil
@@ -267,35 +292,56 @@ func (s *Store) gather(first *saving) (group []*saving, rest *saving) {
 	return group, nil
 }
 
-// saveGroup stores batches together, and one by one what the database refuses together.
+// saveGroup stores batches together, and one by one what cannot be stored together.
 func (s *Store) saveGroup(ctx context.Context, group []*saving) {
-	batches := make([]*fetcher.Batch, len(group))
+	writes := make([]*write, len(group))
 	for i, one := range group {
-		batches[i] = &one.batch
+		writes[i] = one.write
 	}
-	err := s.store(ctx, batches, nil)
-	if !refused(err) {
-		for _, one := range group {
-			one.done <- s.masked("storing entries of node "+one.batch.Node, err)
+	moved, err := s.commit(ctx, writes)
+	for _, one := range group {
+		result := err
+		switch {
+		case slices.Contains(moved, one.write):
+			result = s.saveAlone(ctx, one.write, errMoved)
+		case refused(err) && len(group) > 1:
+			result = s.saveAlone(ctx, one.write, errMoved) // perhaps it is another that is refused
+		case err != nil:
+			result = s.saveAlone(ctx, one.write, err)
 		}
-		return
+		one.done <- result
 	}
-	for i, one := range group {
-		alone := err
-		if len(group) > 1 {
-			alone = s.store(ctx, batches[i:i+1], nil)
-		}
-		if refused(alone) {
-			s.log.Warn("the database refuses what was derived from entries; they are stored without it", zap.String("node", one.batch.Node),
-				zap.Int("next_id", one.batch.Cursor.Next), zap.Error(alone))
+}
+
+// saveAlone stores a batch that failed to be stored, as far as making it ready anew can help.
+func (s *Store) saveAlone(ctx context.Context, w *write, err error) error {
+	batch, d, only := w.Batch, w.deployment, w.only
+	for forgotten := false; err != nil; {
+		refusal, ok := errors.AsType[*pgconn.PgError](err)
+		switch {
+		case errors.Is(err, errMoved):
+		case ok && notOfData(refusal) && !forgotten: // the partition, or a node: both are made anew, unless the deployment is gone
+			forgotten = true
+			d.forget()
+		case refused(err) && only == nil:
+			s.log.Warn("the database refuses what was derived from entries; they are stored without it", zap.String("node", batch.Node),
+				zap.Int("next_id", batch.Cursor.Next), zap.Error(err))
 			s.counts.add(counter{underived: 1})
-			alone = s.store(ctx, batches[i:i+1], alone)
+			only = err
+		case refused(err):
+			return fmt.Errorf("%w: %w", fetcher.ErrPermanent, err)
+		default:
+			return err
 		}
-		if refused(alone) {
-			alone = fmt.Errorf("%w: %w", fetcher.ErrPermanent, alone)
+		var moved []*write
+		if w, err = s.ready(ctx, d, batch, only); err == nil {
+			moved, err = s.commit(ctx, []*write{w})
 		}
-		one.done <- s.masked("storing entries of node "+one.batch.Node, alone)
+		if len(moved) > 0 {
+			err = errMoved
+		}
 	}
+	return nil
 }
 
 // refused tells whether the database would refuse the same data again: data exceptions, broken constraints, and limits of the program

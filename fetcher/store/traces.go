@@ -87,15 +87,12 @@ func (t *transaction) writeTraces(ctx context.Context) error {
 		return err
 	}
 	for _, w := range t.writes {
-		t.gatherBlocks(w)
 		for _, number := range w.traced.changes.Retired {
 			delete(w.traces, number)
-			delete(w.blocks, number)
 		}
 		for _, rename := range w.traced.changes.Renames {
 			if rename.Replaces != 0 {
 				delete(w.traces, rename.Replaces)
-				delete(w.blocks, rename.Replaces)
 			}
 		}
 	}
@@ -105,9 +102,6 @@ func (t *transaction) writeTraces(ctx context.Context) error {
 // rename gives rows of block_trace their blocks' hashes. Where there is a row of the hash already, the two become one.
 func (t *transaction) rename(ctx context.Context, w *write) error {
 	for _, rename := range w.traced.changes.Renames {
-		if other := w.blocks[rename.Replaces]; rename.Replaces != 0 && other != nil {
-			w.absorb(rename.Trace, other)
-		}
 		id, ok := w.traces[rename.Trace]
 		if !ok {
 			continue // it is made under its hash
@@ -330,6 +324,55 @@ func itemsOf(object map[string]json.RawMessage) []trace.Item {
 	return items
 }
 
+// trace makes rows of checkpoints, control records and pool events, in which ids are yet to be filled in.
+func (w *write) trace() {
+	size := len(w.traced.changes.Rows) * checkpointSize
+	for i := range w.traced.changes.Rows {
+		size += len(w.traced.changes.Rows[i].Name) + len(w.traced.changes.Rows[i].Metadata)
+	}
+	w.checkpoints.grow(len(w.traced.changes.Rows), size)
+	events := make(map[int64]int, len(w.traced.changes.Gossip)) // places of rows by Seq
+	for i := range w.traced.changes.Rows {
+		row := &w.traced.changes.Rows[i]
+		w.checkpoint(row)
+		if row.Gossip && row.Control && row.Process == trace.Main {
+			events[row.Seq] = i
+		}
+	}
+	for i := range w.traced.changes.Gossip {
+		gossip := &w.traced.changes.Gossip[i]
+		if at, ok := events[gossip.Seq]; ok {
+			w.event(gossip, at)
+		}
+	}
+	w.gatherBlocks()
+}
+
+func (w *write) checkpoint(row *trace.Row) {
+	r := &w.checkpoints
+	r.row()
+	r.int64(0)
+	r.int32(0)
+	r.text(row.Process.Letter())
+	r.bool(row.Main)
+	r.bool(row.Control)
+	r.text(row.Name)
+	if row.Control {
+		r.float64(-1)
+	} else {
+		r.float64(row.Time)
+	}
+	if row.Metadata == nil {
+		r.jsonb([]byte("[]"))
+	} else {
+		r.jsonb(row.Metadata)
+	}
+	r.int32(int32(row.Call))
+	r.bool(row.Gossip)
+	r.int32(w.deployment.id)
+	r.day(w.day)
+}
+
 // drawn is how many ids one value of the checkpoints' sequence stands for.
 const drawn = 1000
 
@@ -347,25 +390,23 @@ func (t *transaction) writeRows(ctx context.Context) error {
 		return err
 	}
 	for _, w := range t.writes {
-		events := make(map[int64]int64, len(w.traced.changes.Gossip)) // ids by Seq
 		for i := range w.traced.changes.Rows {
-			row := &w.traced.changes.Rows[i]
-			id := ids[0]
-			ids = ids[1:]
-			t.checkpoint(w, row, id)
-			if row.Gossip && row.Control && row.Process == trace.Main {
-				events[row.Seq] = id
-			}
+			w.checkpoints.setFirst(i, ids[i])
+			w.checkpoints.setSecond(i, w.traces[w.traced.changes.Rows[i].Trace])
 		}
-		for i := range w.traced.changes.Gossip {
-			gossip := &w.traced.changes.Gossip[i]
-			if id, ok := events[gossip.Seq]; ok {
-				t.event(w, gossip, id)
-			}
+		for i, at := range w.diffsAt {
+			w.diffs.setFirst(i, ids[at])
 		}
+		for i, at := range w.worksAt {
+			w.works.setFirst(i, ids[at])
+		}
+		t.derived.addWorks(w, ids)
+		ids = ids[len(w.traced.changes.Rows):]
 	}
-	for _, r := range []*rows{&t.checkpoints, &t.diffs, &t.works} {
-		if err := r.send(ctx, t.conn); err != nil {
+	for _, of := range []func(w *write) *rows{
+		func(w *write) *rows { return &w.checkpoints }, func(w *write) *rows { return &w.diffs }, func(w *write) *rows { return &w.works },
+	} {
+		if err := t.copy(ctx, of); err != nil {
 			return err
 		}
 	}
@@ -390,29 +431,4 @@ func (t *transaction) drawIDs(ctx context.Context, count int) ([]int64, error) {
 		return nil, fmt.Errorf("drawing %d ids: %w", count, err)
 	}
 	return ids, nil
-}
-
-func (t *transaction) checkpoint(w *write, row *trace.Row, id int64) {
-	r := &t.checkpoints
-	r.row()
-	r.int64(id)
-	r.int32(w.traces[row.Trace])
-	r.text(row.Process.Letter())
-	r.bool(row.Main)
-	r.bool(row.Control)
-	r.text(row.Name)
-	if row.Control {
-		r.float64(-1)
-	} else {
-		r.float64(row.Time)
-	}
-	if row.Metadata == nil {
-		r.jsonb([]byte("[]"))
-	} else {
-		r.jsonb(row.Metadata)
-	}
-	r.int32(int32(row.Call))
-	r.bool(row.Gossip)
-	r.int32(t.deployment.id)
-	r.day(t.day)
 }

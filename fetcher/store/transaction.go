@@ -1,11 +1,11 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -16,35 +16,31 @@ import (
 	"provingground/fetcher"
 )
 
-// transaction stores batches of different nodes together.
-type transaction struct {
-	*Store
-	*deployment
-	counter
-
-	conn *pgx.Conn
-	at   time.Time // wall time
-	day  time.Time // its UTC day
-	only error     // when not nil, nothing is derived from the entries, for this reason
-
-	writes []*write
-
-	entries, checkpoints, diffs, works rows
-	derived                            derived
-}
-
-// write is one batch in a transaction.
+// write is a batch on its way into the database: made by [Store.ready], stored by a transaction together with those of other nodes.
 type write struct {
 	*fetcher.Batch
 	*node
-	server  [16]byte
-	unusual string        // see serverUUID
-	next    int64         // the stored cursor of that run of the daemon
-	run     runKind       // what that run is to the store
-	fresh   []int         // indexes of the entries that are not stored yet
-	gaps    []fetcher.Gap // those that are not stored yet, or the part of them
-	lost    int64         // entries in these gaps
-	traced  traced
+	counter
+
+	store      *Store
+	deployment *deployment
+	at         time.Time // wall time
+	day        time.Time // its UTC day
+	only       error     // when not nil, nothing is derived from the entries, for this reason
+
+	server   [16]byte
+	unusual  string        // see serverUUID
+	next     int64         // the stored cursor of that run of the daemon
+	run      runKind       // what that run is to the store
+	fresh    []int         // indexes of the entries that are not stored yet
+	gaps     []fetcher.Gap // those that are not stored yet, or the part of them
+	lost     int64         // entries in these gaps
+	traced   traced
+	exported []byte // the reader's state afterwards, nil when it is as it was
+
+	entries, checkpoints, diffs, works rows
+	diffsAt, worksAt                   []int // places of the pool events' checkpoints among traced.changes.Rows
+	derived                            derived
 }
 
 // runKind is what the run of a batch's daemon is to the store.
@@ -56,67 +52,129 @@ const (
 	oldRun                    // one that had been replaced by the present one
 )
 
-// store stores batches of different nodes in one transaction. If only is not nil, nothing is derived from the entries, for that reason.
-func (s *Store) store(ctx context.Context, batches []*fetcher.Batch, only error) error {
-	d := s.present.Load()
-	err := s.storeOn(ctx, d, batches, only)
-	if refusal, ok := errors.AsType[*pgconn.PgError](err); ok && notOfData(refusal) {
-		d.forget() // the partition, or a node: both are made anew, unless the deployment is gone
-		err = s.storeOn(ctx, d, batches, only)
+// errMoved says that somebody else has stored entries of the node since the batch was made ready.
+var errMoved = errors.New("somebody else stored entries of the node meanwhile")
+
+// ready prepares a batch, with what is remembered of its node. Whether that still holds is seen in the transaction. If only is not
+// nil, nothing is derived from the entries, for that reason.
+func (s *Store) ready(ctx context.Context, d *deployment, batch *fetcher.Batch, only error) (*write, error) {
+	ids, err := s.nodeIDs(ctx, d, []string{batch.Node})
+	if err != nil {
+		return nil, err
 	}
-	return err
+	at := s.now().UTC()
+	w := s.newWrite(d, batch, d.cache.take(batch.Node), at)
+	w.only = only
+	if err := s.ensureDay(ctx, d, w.day); err != nil {
+		return nil, err
+	}
+	w.server, w.unusual = serverUUID(batch.Cursor.ServerUUID)
+	if id := ids[batch.Node]; w.node == nil || w.id != id || !w.known || w.present != w.server {
+		w.node = newNode(batch.Node, id)
+		if err := w.read(ctx); err != nil {
+			return nil, err
+		}
+	}
+	w.next = w.node.next
+	w.compare()
+	w.convert()
+	if w.run != oldRun && w.traced.fed {
+		if w.exported, err = w.reader.Export(); err != nil {
+			return nil, fmt.Errorf("the state of node %s: %w", w.name, err)
+		}
+	}
+	return w, nil
 }
 
-func (s *Store) storeOn(ctx context.Context, d *deployment, batches []*fetcher.Batch, only error) error {
-	batches = slices.SortedFunc(slices.Values(batches), func(a, b *fetcher.Batch) int { return strings.Compare(a.Node, b.Node) })
-	names := make([]string, len(batches))
-	for i, batch := range batches {
-		names[i] = batch.Node
+func (s *Store) newWrite(d *deployment, batch *fetcher.Batch, n *node, at time.Time) *write {
+	w := &write{Batch: batch, node: n, store: s, deployment: d, at: at, day: at.Truncate(24 * time.Hour)}
+	w.entries = rows{
+		table: "log_entry", width: 11,
+		columns: "deployment_id, node_id, server_uuid, log_id, loaded_on, fetched_at, logged_at, process, message, metadata, damaged",
 	}
-	ids, err := s.nodeIDs(ctx, d, names)
+	w.checkpoints = rows{
+		table: "block_trace_checkpoint", width: 12,
+		columns: `block_trace_checkpoint_id, block_trace_id, source, main_trace, is_control, name, started_at, metadata_json, call_id, gossip,
+			deployment_id, loaded_on`,
+	}
+	w.diffs = rows{
+		table: "tx_traces", width: 9,
+		columns: "block_trace_checkpoint_id, node_name, action, time, diff, sender, reason, deployment_id, loaded_on",
+	}
+	w.works = rows{
+		table: "sw_traces", width: 18,
+		columns: `block_trace_checkpoint_id, node_name, action, time, fst_work_id, snd_work_id, fee, prover, sender, reason,
+			fst_work_type, snd_work_type, fst_work_tx_hash, snd_work_tx_hash, fst_work_tx_memo, snd_work_tx_memo, deployment_id, loaded_on`,
+	}
+	return w
+}
+
+// read reads what is stored of the node.
+func (w *write) read(ctx context.Context) error {
+	var server *[16]byte
+	var state []byte
+	n := w.node
+	err := w.store.pool.QueryRow(ctx, `SELECT r.version, r.server_uuid, r.state, coalesce(c.next_id, 0)
+		FROM log_reader r LEFT JOIN log_cursor c ON c.deployment_id = r.deployment_id AND c.node_id = r.node_id AND c.server_uuid = $3
+		WHERE r.deployment_id = $1 AND r.node_id = $2`, w.deployment.id, n.id, w.server).Scan(&n.version, &server, &state, &n.next)
+	if errors.Is(err, pgx.ErrNoRows) {
+		w.deployment.forget()
+		return fmt.Errorf("node %s is not in the database any more: try again", n.name)
+	}
 	if err != nil {
-		return err
+		return fmt.Errorf("reading how far node %s is stored: %w", n.name, err)
 	}
-	t := &transaction{Store: s, deployment: d, only: only, at: s.now().UTC()}
-	t.day = t.at.Truncate(24 * time.Hour)
-	if err := s.ensureDay(ctx, d, t.day); err != nil {
-		return err
+	if server != nil {
+		n.present, n.known = *server, true
 	}
-	for _, batch := range batches {
-		n := d.cache.take(batch.Node)
-		if n == nil || n.id != ids[batch.Node] {
-			n = newNode(batch.Node, ids[batch.Node])
-		}
-		w := &write{Batch: batch, node: n}
-		w.server, w.unusual = serverUUID(batch.Cursor.ServerUUID)
-		t.writes = append(t.writes, w)
+	if err := n.decode(state); err != nil { // of another version of this program
+		n.begin()
+		n.reader.Lost()
+		w.store.log.Warn("a node's traces begin anew", zap.String("node", n.name), zap.Error(err))
 	}
-	err = s.pool.AcquireFunc(ctx, func(conn *pgxpool.Conn) error {
-		t.conn = conn.Conn()
-		return pgx.BeginFunc(ctx, conn, func(pgx.Tx) error { return t.run(ctx) })
-	})
-	if err != nil {
-		return err // the nodes are not put back: what they hold was not committed, or perhaps it was
-	}
-	for _, w := range t.writes {
-		d.cache.put(w.node)
-	}
-	d.seen.commit(&t.derived)
-	s.counts.add(t.counter)
 	return nil
 }
 
-// run does the work, between the transaction's begin and its commit.
-func (t *transaction) run(ctx context.Context) error {
-	if err := t.lock(ctx); err != nil {
-		return err
+// transaction stores batches of different nodes together.
+type transaction struct {
+	*Store
+	*deployment
+	conn   *pgx.Conn
+	writes []*write
+
+	derived derived
+}
+
+// commit stores writes in one transaction, and returns those that were not because their nodes moved on meanwhile.
+func (s *Store) commit(ctx context.Context, writes []*write) (moved []*write, err error) {
+	t := &transaction{Store: s, deployment: writes[0].deployment, writes: slices.Clone(writes)}
+	slices.SortFunc(t.writes, func(a, b *write) int { return cmp.Compare(a.node.id, b.node.id) })
+	err = s.pool.AcquireFunc(ctx, func(conn *pgxpool.Conn) error {
+		t.conn = conn.Conn()
+		return pgx.BeginFunc(ctx, conn, func(pgx.Tx) error {
+			moved, err = t.lock(ctx)
+			if err != nil || len(t.writes) == 0 {
+				return err
+			}
+			return t.store(ctx)
+		})
+	})
+	if err != nil {
+		return nil, err // the nodes are not put back: what they hold was not committed, or perhaps it was
 	}
-	t.begin()
 	for _, w := range t.writes {
-		w.compare()
-		t.convert(w)
+		if w.run != oldRun { // of which the node's cursor is not
+			t.deployment.cache.put(w.node)
+		}
+		s.counts.add(w.counter)
 	}
-	if err := t.entries.send(ctx, t.conn); err != nil {
+	t.seen.commit(&t.derived)
+	return moved, nil
+}
+
+// store does the work, between the lock and the commit.
+func (t *transaction) store(ctx context.Context) error {
+	if err := t.copy(ctx, func(w *write) *rows { return &w.entries }); err != nil {
 		return err
 	}
 	if err := t.writeTraces(ctx); err != nil {
@@ -128,84 +186,39 @@ func (t *transaction) run(ctx context.Context) error {
 	return t.derive(ctx)
 }
 
-// begin prepares the rows.
-func (t *transaction) begin() {
-	t.entries = rows{
-		table: "log_entry", width: 11,
-		columns: "deployment_id, node_id, server_uuid, log_id, loaded_on, fetched_at, logged_at, process, message, metadata, damaged",
+// copy sends the rows of all writes to one table.
+func (t *transaction) copy(ctx context.Context, of func(w *write) *rows) error {
+	list := make([]*rows, len(t.writes))
+	for i, w := range t.writes {
+		list[i] = of(w)
 	}
-	t.checkpoints = rows{
-		table: "block_trace_checkpoint", width: 12,
-		columns: `block_trace_checkpoint_id, block_trace_id, source, main_trace, is_control, name, started_at, metadata_json, call_id, gossip,
-			deployment_id, loaded_on`,
-	}
-	t.diffs = rows{
-		table: "tx_traces", width: 9,
-		columns: "block_trace_checkpoint_id, node_name, action, time, diff, sender, reason, deployment_id, loaded_on",
-	}
-	t.works = rows{
-		table: "sw_traces", width: 18,
-		columns: `block_trace_checkpoint_id, node_name, action, time, fst_work_id, snd_work_id, fee, prover, sender, reason,
-			fst_work_type, snd_work_type, fst_work_tx_hash, snd_work_tx_hash, fst_work_tx_memo, snd_work_tx_memo, deployment_id, loaded_on`,
-	}
+	return send(ctx, t.conn, list)
 }
 
-// lock locks the nodes in the order of their ids, whoever else stores something of them, and reads what is stored.
-func (t *transaction) lock(ctx context.Context) error {
-	byID := make(map[int32]*write, len(t.writes))
-	ids, versions, servers := make([]int32, len(t.writes)), make([]int64, len(t.writes)), make([][16]byte, len(t.writes))
+// lock locks the nodes in the order of their ids, whoever else stores something of them, and leaves out those of which somebody did
+// since they were read.
+func (t *transaction) lock(ctx context.Context) (moved []*write, err error) {
+	ids, versions := make([]int32, len(t.writes)), make([]int64, len(t.writes))
 	for i, w := range t.writes {
-		byID[w.node.id] = w
-		ids[i], versions[i], servers[i] = w.node.id, w.version, w.server
+		ids[i], versions[i] = w.node.id, w.version
 	}
-	queue := &pgx.Batch{}
-	locked := 0
-	queue.Queue(`SELECT r.node_id, r.version, r.server_uuid, CASE WHEN r.version <> v.version THEN r.state END, r.version <> v.version
-		FROM log_reader r JOIN unnest($2::int[], $3::bigint[]) AS v(node_id, version) USING (node_id)
-		WHERE r.deployment_id = $1 ORDER BY r.node_id FOR UPDATE OF r`, t.deployment.id, ids, versions).Query(func(rows pgx.Rows) error {
-		var id int32
-		var version int64
-		var server *[16]byte
-		var state []byte
-		var changed bool
-		_, err := pgx.ForEachRow(rows, []any{&id, &version, &server, &state, &changed}, func() error {
-			locked++
-			n := byID[id].node
-			n.known = server != nil
-			if n.known {
-				n.present = *server
-			}
-			if !changed {
-				return nil
-			}
-			if err := n.decode(state); err != nil { // of another version of this program
-				n.begin()
-				n.reader.Lost()
-				t.log.Warn("a node's traces begin anew", zap.String("node", n.name), zap.Error(err))
-			}
-			n.version = version
-			return nil
-		})
-		return err
+	rows, err := t.conn.Query(ctx, `SELECT r.node_id FROM log_reader r JOIN unnest($2::int[], $3::bigint[]) AS v(node_id, version) USING (node_id)
+		WHERE r.deployment_id = $1 AND r.version = v.version ORDER BY r.node_id FOR UPDATE OF r`, t.deployment.id, ids, versions)
+	if err != nil {
+		return nil, fmt.Errorf("locking %d nodes: %w", len(t.writes), err)
+	}
+	locked, err := pgx.CollectRows(rows, pgx.RowTo[int32])
+	if err != nil {
+		return nil, fmt.Errorf("locking %d nodes: %w", len(t.writes), err)
+	}
+	t.writes = slices.DeleteFunc(t.writes, func(w *write) bool {
+		if slices.Contains(locked, w.node.id) {
+			return false
+		}
+		moved = append(moved, w)
+		return true
 	})
-	queue.Queue(`SELECT c.node_id, c.next_id FROM log_cursor c JOIN unnest($2::int[], $3::uuid[]) AS v(node_id, server_uuid)
-		USING (node_id, server_uuid) WHERE c.deployment_id = $1`, t.deployment.id, ids, servers).Query(func(rows pgx.Rows) error {
-		var id int32
-		var next int64
-		_, err := pgx.ForEachRow(rows, []any{&id, &next}, func() error {
-			byID[id].next = next
-			return nil
-		})
-		return err
-	})
-	if err := t.conn.SendBatch(ctx, queue).Close(); err != nil {
-		return fmt.Errorf("locking %d nodes: %w", len(t.writes), err)
-	}
-	if locked != len(t.writes) {
-		t.deployment.forget()
-		return fmt.Errorf("of %d nodes %d are in the database: try again", len(t.writes), locked)
-	}
-	return nil
+	return moved, nil
 }
 
 // compare finds out what of the batch is not stored yet. Entries, and gaps of known length, lie in the order of their ids before the
@@ -241,10 +254,17 @@ func (w *write) compare() {
 	slices.SortFunc(w.gaps, func(a, b fetcher.Gap) int { return a.From - b.From })
 }
 
-// convert makes rows of the entries, and feeds them to the node's reader.
-func (t *transaction) convert(w *write) {
+// Sizes of rows without their texts, and of what surrounds an item in JSON.
+const (
+	entrySize      = 140
+	checkpointSize = 100
+	itemSize       = 4
+)
+
+// convert makes rows of the entries, feeds them to the node's reader, and makes rows of what comes out.
+func (w *write) convert() {
 	restarted := w.run == newRun && w.known
-	traced := t.only == nil && w.run != oldRun
+	traced := w.only == nil && w.run != oldRun
 	if traced && restarted {
 		w.take(w.reader.Restarted())
 	}
@@ -252,10 +272,18 @@ func (t *transaction) convert(w *write) {
 		w.take(w.reader.Lost())
 	}
 	holes := w.holes()
+	size := len(w.fresh) * entrySize
+	for _, i := range w.fresh {
+		for _, m := range w.Entries[i].Metadata {
+			size += len(m.Item) + len(m.Value) + itemSize
+		}
+		size += len(w.Entries[i].Message)
+	}
+	w.entries.grow(len(w.fresh), size)
 	for _, i := range w.fresh {
 		log := &w.Entries[i]
-		e := t.entryOf(log)
-		t.entry(w, log.ID, instant(log.Timestamp), &e)
+		e := w.entryOf(log)
+		w.entry(log.ID, instant(log.Timestamp), &e)
 		if !traced {
 			continue
 		}
@@ -265,8 +293,8 @@ func (t *transaction) convert(w *write) {
 			holes = holes[1:]
 		}
 		if e.err != nil {
-			t.unread++
-			t.log.Debug("an entry is no trace record", zap.String("node", w.name), zap.Int("log_id", log.ID), zap.Error(e.err))
+			w.unread++
+			w.store.log.Debug("an entry is no trace record", zap.String("node", w.name), zap.Int("log_id", log.ID), zap.Error(e.err))
 			continue
 		}
 		w.traced.records = append(w.traced.records, e.record)
@@ -278,22 +306,23 @@ func (t *transaction) convert(w *write) {
 		}
 	}
 	for _, problem := range w.traced.changes.Problems {
-		t.unread++
-		t.log.Debug("a trace record could not be used", zap.String("node", w.name), zap.Int64("log_id", problem.ID), zap.String("problem", problem.Text))
+		w.unread++
+		w.store.log.Debug("a trace record could not be used", zap.String("node", w.name), zap.Int64("log_id", problem.ID), zap.String("problem", problem.Text))
 	}
+	w.trace()
 }
 
 // entry adds a row to log_entry.
-func (t *transaction) entry(w *write, id int, logged time.Time, e *entry) {
-	r := &t.entries
-	t.stored++
+func (w *write) entry(id int, logged time.Time, e *entry) {
+	r := &w.entries
+	w.stored++
 	r.row()
-	r.int32(t.deployment.id)
+	r.int32(w.deployment.id)
 	r.int32(w.node.id)
 	r.uuid(w.server)
 	r.int64(int64(id))
-	r.day(t.day)
-	r.time(t.at)
+	r.day(w.day)
+	r.time(w.at)
 	r.time(logged)
 	r.textOrNull(e.process)
 	r.text(e.message)
@@ -323,10 +352,12 @@ func (w *write) holes() []int {
 // writeLogs moves the cursors and writes gaps, malformed entries and restarts.
 func (t *transaction) writeLogs(ctx context.Context) error {
 	queue := &pgx.Batch{}
+	t.queueCursors(queue)
 	for _, w := range t.writes {
-		if err := t.queueLogs(queue, w); err != nil {
-			return err
-		}
+		t.queueLogs(queue, w)
+	}
+	if err := t.queueReaders(queue); err != nil {
+		return err
 	}
 	if err := t.conn.SendBatch(ctx, queue).Close(); err != nil {
 		return fmt.Errorf("moving the cursors of %d nodes: %w", len(t.writes), err)
@@ -334,9 +365,8 @@ func (t *transaction) writeLogs(ctx context.Context) error {
 	return nil
 }
 
-func (t *transaction) queueLogs(queue *pgx.Batch, w *write) error {
+func (t *transaction) queueLogs(queue *pgx.Batch, w *write) {
 	d, id := t.deployment.id, w.node.id
-	t.queueCursor(queue, w)
 	for _, gap := range w.gaps {
 		t.queueGap(queue, w, w.server, gap)
 	}
@@ -354,30 +384,43 @@ func (t *transaction) queueLogs(queue *pgx.Batch, w *write) error {
 		}
 		queue.Queue(`INSERT INTO log_malformed (deployment_id, node_id, server_uuid, log_id, reason, raw, found_at)
 			SELECT $1, $2, $3, log_id, reason, raw, $4 FROM unnest($5::bigint[], $6::text[], $7::text[]) AS m(log_id, reason, raw) ON CONFLICT DO NOTHING`,
-			d, id, w.server, t.at, ids, reasons, raws)
+			d, id, w.server, w.at, ids, reasons, raws)
 	}
-	if t.only != nil && len(w.fresh) > 0 {
+	if w.only != nil && len(w.fresh) > 0 {
 		queue.Queue(`INSERT INTO log_problem (deployment_id, node_id, server_uuid, from_id, to_id, problem, found_at) VALUES ($1, $2, $3, $4, $5, $6, $7)
 			ON CONFLICT DO NOTHING`, d, id, w.server, w.Entries[w.fresh[0]].ID, w.Entries[w.fresh[len(w.fresh)-1]].ID,
-			clean(t.secrets.Text(t.only.Error())), t.at)
+			clean(t.secrets.Text(w.only.Error())), w.at)
 	}
-	if w.run == oldRun || w.run == presentRun && !w.traced.fed {
-		return nil
+}
+
+// queueReaders writes what is remembered of the nodes.
+func (t *transaction) queueReaders(queue *pgx.Batch) error {
+	n := len(t.writes)
+	ids, servers, states, times := make([]int32, n), make([][16]byte, n), make([]*string, n), make([]time.Time, n)
+	for i, w := range t.writes {
+		ids[i], times[i] = w.node.id, w.at
+		if w.run != oldRun {
+			w.present, w.known, w.node.next = w.server, true, w.moved()
+		}
+		servers[i] = w.present
+		if w.exported != nil {
+			state, err := w.encode(w.exported)
+			if err != nil {
+				return err
+			}
+			states[i] = &state
+		}
+		w.version++
 	}
-	state, err := w.encode()
-	if err != nil {
-		return err
-	}
-	w.present, w.known = w.server, true
-	w.version++
-	queue.Queue("UPDATE log_reader SET server_uuid = $3, version = $4, state = $5, updated_at = $6 WHERE deployment_id = $1 AND node_id = $2",
-		d, id, w.server, w.version, string(state), t.at)
+	queue.Queue(`UPDATE log_reader r SET server_uuid = v.server_uuid, version = r.version + 1, state = coalesce(v.state::json, r.state), updated_at = v.updated_at
+		FROM unnest($2::int[], $3::uuid[], $4::text[], $5::timestamptz[]) AS v(node_id, server_uuid, state, updated_at)
+		WHERE r.deployment_id = $1 AND r.node_id = v.node_id`, t.deployment.id, ids, servers, states, times)
 	return nil
 }
 
 // queueRestart records that the daemon was found to be another run, and that the end of the run before may be missing.
 func (t *transaction) queueRestart(queue *pgx.Batch, w *write) {
-	seen := t.at
+	seen := w.at
 	gaps := []fetcher.Gap{{ServerUUID: uuidText(w.present), From: 1, Reason: fetcher.GapRestart}} // of whatever another fetcher had read
 	if w.Restart != nil {
 		if told := instant(w.Restart.Seen); !told.IsZero() {
@@ -394,33 +437,48 @@ func (t *transaction) queueRestart(queue *pgx.Batch, w *write) {
 	}
 }
 
-// queueCursor moves the cursor of the batch's run, never back.
-func (t *transaction) queueCursor(queue *pgx.Batch, w *write) {
-	var last *time.Time
-	if len(w.fresh) > 0 {
-		last = orNull(instant(w.Cursor.LastTime))
+// moved returns the cursor of the batch's run afterwards, which is never less than before.
+func (w *write) moved() int64 { return max(int64(w.Cursor.Next), w.next, 1) }
+
+// queueCursors moves the cursors of the batches' runs.
+func (t *transaction) queueCursors(queue *pgx.Batch) {
+	n := len(t.writes)
+	ids, servers, texts, times := make([]int32, n), make([][16]byte, n), make([]*string, n), make([]time.Time, n)
+	before, next, entries, lost, last := make([]int64, n), make([]int64, n), make([]int64, n), make([]int64, n), make([]*time.Time, n)
+	begun := 0
+	for i, w := range t.writes {
+		ids[i], servers[i], times[i] = w.node.id, w.server, w.at
+		before[i], next[i], entries[i], lost[i] = w.next, w.moved(), int64(len(w.fresh)), w.lost
+		if len(w.fresh) > 0 {
+			last[i] = orNull(instant(w.Cursor.LastTime))
+		}
+		if w.unusual != "" {
+			texts[i] = &w.unusual
+		}
+		if w.next == 0 {
+			begun++
+		}
 	}
-	var text *string
-	if w.unusual != "" {
-		text = &w.unusual
-	}
-	next := max(int64(w.Cursor.Next), w.next, 1)
-	if w.next == 0 {
+	const values = ` FROM unnest($2::int[], $3::uuid[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::timestamptz[], $9::timestamptz[], $10::text[])
+		AS v(node_id, server_uuid, before, next_id, entries, lost, updated_at, last_time, server_text)`
+	arguments := []any{t.deployment.id, ids, servers, before, next, entries, lost, times, last, texts}
+	if begun > 0 {
 		queue.Queue(`INSERT INTO log_cursor (deployment_id, node_id, server_uuid, next_id, entries, lost, started_at, updated_at, last_time, server_text)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $8, $9)`,
-			t.deployment.id, w.node.id, w.server, next, len(w.fresh), w.lost, t.at, last, text)
-		return
+			SELECT $1, node_id, server_uuid, next_id, entries, lost, updated_at, updated_at, last_time, server_text`+values+`
+			WHERE before = 0 ON CONFLICT DO NOTHING`, arguments...).Exec(movedBy("a node", begun))
 	}
-	queue.Queue(`UPDATE log_cursor SET next_id = $5, entries = entries + $6, lost = lost + $7, updated_at = $8, last_time = coalesce($9, last_time)
-		WHERE deployment_id = $1 AND node_id = $2 AND server_uuid = $3 AND next_id = $4`,
-		t.deployment.id, w.node.id, w.server, w.next, next, len(w.fresh), w.lost, t.at, last).Exec(movedBy("node " + w.name))
+	if begun < n {
+		queue.Queue(`UPDATE log_cursor c SET next_id = v.next_id, entries = c.entries + v.entries, lost = c.lost + v.lost, updated_at = v.updated_at,
+				last_time = coalesce(v.last_time, c.last_time)`+values+`
+			WHERE c.deployment_id = $1 AND c.node_id = v.node_id AND c.server_uuid = v.server_uuid AND c.next_id = v.before AND v.before > 0`, arguments...).Exec(movedBy("a node", n-begun))
+	}
 }
 
-// movedBy checks that a cursor was where it was read, in spite of whoever does not lock.
-func movedBy(whose string) func(pgconn.CommandTag) error {
+// movedBy checks that cursors were where they were read, in spite of whoever does not lock.
+func movedBy(whose string, count int) func(pgconn.CommandTag) error {
 	return func(tag pgconn.CommandTag) error {
-		if tag.RowsAffected() != 1 {
-			return fmt.Errorf("the cursor of %s was moved by somebody else meanwhile", whose)
+		if tag.RowsAffected() != int64(count) {
+			return fmt.Errorf("the cursor of %s: %w", whose, errMoved)
 		}
 		return nil
 	}
@@ -438,7 +496,7 @@ func (t *transaction) queueGap(queue *pgx.Batch, w *write, server [16]byte, gap 
 			SELECT CASE WHEN $5::bigint IS NULL THEN greatest($4::bigint, max(next_id)) ELSE $4 END AS from_id
 			FROM log_cursor WHERE deployment_id = $1 AND node_id = $2 AND server_uuid = $3) AS known
 		ON CONFLICT (deployment_id, node_id, server_uuid, from_id) DO NOTHING`,
-		t.deployment.id, w.node.id, server, int64(gap.From), to, orNull(instant(gap.Before)), orNull(instant(gap.After)), t.at, string(gap.Reason))
+		t.deployment.id, w.node.id, server, int64(gap.From), to, orNull(instant(gap.Before)), orNull(instant(gap.After)), w.at, string(gap.Reason))
 }
 
 // orNull makes the zero time null.
@@ -534,16 +592,13 @@ func (d *deployment) forget() {
 func (s *Store) ensureDay(ctx context.Context, d *deployment, day time.Time) error {
 	number := day.Unix() / 86400
 	d.mu.Lock()
-	done := d.days[number]
-	d.mu.Unlock()
-	if done {
+	defer d.mu.Unlock() // others would only wait in the database
+	if d.days[number] {
 		return nil
 	}
 	if _, err := s.pool.Exec(ctx, "SELECT ensure_day($1, $2)", d.id, day); err != nil {
 		return fmt.Errorf("making the partitions of %s in deployment %d: %w", day.Format(time.DateOnly), d.id, err)
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	d.days[number] = true
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"crypto/ed25519"
 	"encoding/base64"
 	"encoding/json"
+	"math"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -368,6 +369,8 @@ func (w *world) verifyDerived(d *database) {
 		w.Errorf("%d transactions were included, %d are stored (-real +stored):\n%.3000s", len(wantIncluded), len(gotIncluded), diff)
 	}
 
+	w.verifyExperiments(d, history)
+
 	type chainBlock struct {
 		Hash, Parent string
 		Length, Slot int
@@ -418,6 +421,76 @@ func (w *world) verifyDerived(d *database) {
 	}
 	if diff := gocmp.Diff(wantWorks, gotWorks, cmpopts.SortSlices(func(a, b work) bool { return a.First < b.First })); diff != "" {
 		w.Errorf("%d SNARK works were in the pools, %d are stored (-real +stored):\n%.3000s", len(wantWorks), len(gotWorks), diff)
+	}
+}
+
+// verifyExperiments compares the view experiments with the sums of the journal's own transactions.
+func (w *world) verifyExperiments(d *database, history simnet.History) {
+	w.Helper()
+	type experiment struct {
+		Exp                                       string
+		Round                                     int
+		Total, ZkApps, Missed, Failed, Successful int64
+		Start                                     time.Time
+		Seconds                                   float64
+	}
+	sums := map[string]*experiment{}
+	last := map[string]time.Time{}
+	for _, t := range history.Transactions() {
+		parts := strings.Split(t.Memo, "-")
+		if len(t.Reports) == 0 || len(parts) < 4 {
+			continue
+		}
+		first := slices.MinFunc(t.Reports, func(a, b simnet.PoolReport) int { return a.At.Compare(b.At) }).At.Truncate(time.Microsecond)
+		name, round := strings.Join(parts[:len(parts)-3], "-"), parts[len(parts)-3]
+		key := name + "-" + round
+		if sums[key] == nil {
+			number, err := strconv.Atoi(round)
+			if err != nil {
+				w.Fatal(err)
+			}
+			sums[key] = &experiment{Exp: name, Round: number, Start: first}
+		}
+		sum := sums[key]
+		sum.Total++
+		if t.Type != "payment" {
+			sum.ZkApps++
+		}
+		if first.Before(sum.Start) {
+			sum.Start = first
+		}
+		if first.After(last[key]) {
+			last[key] = first
+		}
+		onChain := slices.IndexFunc(t.Blocks, func(b simnet.TransactionBlock) bool { return b.OnChain })
+		switch {
+		case onChain < 0:
+			sum.Missed++
+		case t.Blocks[onChain].Failure != "":
+			sum.Failed++
+		default:
+			sum.Successful++
+		}
+	}
+	var want []experiment
+	for key, sum := range sums {
+		sum.Seconds = math.Floor(last[key].Sub(sum.Start).Seconds())
+		want = append(want, *sum)
+	}
+	// The view rounds shares to hundredths, which experiment_batch, that it adds up, does not.
+	got := all[experiment](w, d, `SELECT e.exp, e.round, e.total, e.zkapps, sum(b.missed)::bigint, sum(b.failed)::bigint, sum(b.successful)::bigint, e.start,
+			extract(epoch FROM e.duration)::float8
+		FROM experiments e JOIN experiment_batch b USING (deployment_id, exp, round)
+		GROUP BY e.exp, e.round, e.total, e.zkapps, e.start, e.duration, e.missed, e.failed, e.successful
+		HAVING (e.missed, e.failed, e.successful) = (round(sum(b.missed) / e.total, 2), round(sum(b.failed) / e.total, 2), round(sum(b.successful) / e.total, 2))`)
+	for i := range got {
+		got[i].Start = got[i].Start.UTC()
+	}
+	if len(want) == 0 {
+		w.Error("the network had no experiment")
+	}
+	if diff := gocmp.Diff(want, got, cmpopts.SortSlices(func(a, b experiment) bool { return a.Exp < b.Exp || a.Exp == b.Exp && a.Round < b.Round })); diff != "" {
+		w.Errorf("experiments (-real +stored):\n%s", diff)
 	}
 }
 

@@ -3,8 +3,11 @@ package trace
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strconv"
 )
 
 // Distribution says how long a checkpoint took in successful blocks (internal-trace, section 4). Times are seconds.
@@ -105,38 +108,145 @@ func (d Distributions) ByTotalTime() []*Distribution {
 	return list
 }
 
-// MarshalJSON writes the list of pairs, by name.
+// MarshalJSON writes the list of pairs, by name. It and UnmarshalJSON are written by hand because a store calls them for every block of
+// every node.
 func (d Distributions) MarshalJSON() ([]byte, error) {
-	pairs := make([][2]any, 0, len(d))
-	for name, one := range d {
-		pairs = append(pairs, [2]any{name, one})
+	out := make([]byte, 0, 2+1024*len(d))
+	out = append(out, '[')
+	for i, name := range slices.Sorted(maps.Keys(d)) {
+		if i > 0 {
+			out = append(out, ',')
+		}
+		one := d[name]
+		out = appendString(append(out, '['), name)
+		out = appendString(append(out, `,{"identity":`...), one.Identity)
+		out = strconv.AppendInt(append(out, `,"count":`...), one.Count, 10)
+		out = appendNumber(append(out, `,"totalTime":`...), one.TotalTime)
+		for _, r := range one.ranges() {
+			out = append(append(append(out, `,"`...), r.name...), `":{"count":`...)
+			out = strconv.AppendInt(out, r.Count, 10)
+			out = appendNumber(append(out, `,"meanTime":`...), r.MeanTime)
+			out = appendNumber(append(out, `,"maxTime":`...), r.MaxTime)
+			out = appendNumber(append(out, `,"totalTime":`...), r.TotalTime)
+			out = append(out, '}')
+		}
+		out = append(out, "}]"...)
 	}
-	slices.SortFunc(pairs, func(a, b [2]any) int { return cmp.Compare(fmt.Sprint(a[0]), fmt.Sprint(b[0])) })
-	return json.Marshal(pairs)
+	return append(out, ']'), nil
+}
+
+func appendNumber(dst []byte, number float64) []byte {
+	if number == 0 {
+		return append(dst, '0')
+	}
+	return strconv.AppendFloat(dst, number, 'g', -1, 64)
 }
 
 // UnmarshalJSON reads the list of pairs.
 func (d *Distributions) UnmarshalJSON(data []byte) error {
-	var pairs [][]json.RawMessage
-	if err := json.Unmarshal(data, &pairs); err != nil {
+	if !json.Valid(data) {
+		return errors.New("reading distributions: not one JSON value")
+	}
+	text, err := cleanJSON(data)
+	if err != nil {
 		return fmt.Errorf("reading distributions: %w", err)
 	}
-	read := make(Distributions, len(pairs))
-	for i, pair := range pairs {
-		if len(pair) != 2 {
-			return fmt.Errorf("reading distributions: entry %d has %d values where name and distribution are expected", i+1, len(pair))
+	if text[0] != '[' {
+		return errors.New("reading distributions: not a list")
+	}
+	read := make(Distributions)
+	for pair := range elements(text) {
+		values := slices.Collect(elements(pair))
+		if len(values) != 2 {
+			return fmt.Errorf("reading distributions: entry %d has %d values where name and distribution are expected", len(read)+1, len(values))
 		}
-		var name string
+		name, isText := textOf(values[0])
+		if !isText {
+			return fmt.Errorf("reading distributions: name of entry %d is no text", len(read)+1)
+		}
 		one := new(Distribution)
-		if err := json.Unmarshal(pair[0], &name); err != nil {
-			return fmt.Errorf("reading distributions: name of entry %d: %w", i+1, err)
-		}
-		if err := json.Unmarshal(pair[1], one); err != nil {
+		if err := one.read(values[1]); err != nil {
 			return fmt.Errorf("reading the distribution of %.60q: %w", name, err)
 		}
 		read[name] = one
 	}
 	*d = read
+	return nil
+}
+
+// namedRange is a range with its name in JSON.
+type namedRange struct {
+	name string
+	*Range
+}
+
+func (d *Distribution) ranges() [9]namedRange {
+	return [...]namedRange{
+		{"oneToTenUs", &d.OneToTenUs},
+		{"tenToOneHundredUs", &d.TenToOneHundredUs},
+		{"oneHundredUsToOneMs", &d.OneHundredUsToOneMs},
+		{"oneToTenMs", &d.OneToTenMs},
+		{"tenToOneHundredMs", &d.TenToOneHundredMs},
+		{"oneHundredMsToOneS", &d.OneHundredMsToOneS},
+		{"oneToTenS", &d.OneToTenS},
+		{"tenToOneHundredS", &d.TenToOneHundredS},
+		{"oneHundredS", &d.OneHundredSAndLonger},
+	}
+}
+
+func (d *Distribution) read(object []byte) error {
+	if !isObject(object) {
+		return errors.New("not an object")
+	}
+	ranges := d.ranges()
+	var bad error
+	for key, value := range members(object) {
+		switch key {
+		case "identity":
+			d.Identity, _ = textOf(value)
+		case "count":
+			bad = errors.Join(bad, readCount(&d.Count, value))
+		case "totalTime":
+			bad = errors.Join(bad, readNumber(&d.TotalTime, value))
+		default:
+			for _, r := range ranges {
+				if r.name == key {
+					bad = errors.Join(bad, r.read(value))
+				}
+			}
+		}
+	}
+	return bad
+}
+
+func (r *Range) read(object []byte) error {
+	var bad error
+	for key, value := range members(object) {
+		switch key {
+		case "count":
+			bad = errors.Join(bad, readCount(&r.Count, value))
+		case "meanTime":
+			bad = errors.Join(bad, readNumber(&r.MeanTime, value))
+		case "maxTime":
+			bad = errors.Join(bad, readNumber(&r.MaxTime, value))
+		case "totalTime":
+			bad = errors.Join(bad, readNumber(&r.TotalTime, value))
+		}
+	}
+	return bad
+}
+
+func readCount(field *int64, value []byte) (err error) {
+	if *field, err = strconv.ParseInt(string(value), 10, 64); err != nil {
+		return fmt.Errorf("a count: %w", err)
+	}
+	return nil
+}
+
+func readNumber(field *float64, value []byte) (err error) {
+	if *field, err = strconv.ParseFloat(string(value), 64); err != nil {
+		return fmt.Errorf("a time: %w", err)
+	}
 	return nil
 }
 

@@ -18,10 +18,10 @@ const (
 	replacement = "\uFFFD"
 )
 
-// cleanJSON returns a copy of valid JSON that PostgreSQL's jsonb takes: NUL, invalid UTF-8 and halves of surrogate pairs in strings are
+// cleanJSON returns valid JSON as PostgreSQL's jsonb takes it, the value itself where nothing is to be done: NUL, invalid UTF-8 and halves of surrogate pairs in strings are
 // replaced, space between values is left out. Numbers and nesting beyond reason are an error that wraps ErrValue.
 func cleanJSON(value []byte) ([]byte, error) {
-	out := make([]byte, 0, len(value))
+	var out []byte
 	depth, copied := 0, 0
 	for i := 0; i < len(value); {
 		switch c := value[i]; {
@@ -60,6 +60,9 @@ func cleanJSON(value []byte) ([]byte, error) {
 		default:
 			i++
 		}
+	}
+	if copied == 0 {
+		return value, nil
 	}
 	return append(out, value[copied:]...), nil
 }
@@ -222,6 +225,9 @@ func integerOf(value []byte) (int64, bool) {
 func isObject(value []byte) bool { return len(value) > 0 && value[0] == '{' }
 
 func appendString(dst []byte, text string) []byte {
+	if strings.IndexFunc(text, func(c rune) bool { return c < ' ' || c >= utf8.RuneSelf || c == '"' || c == '\\' }) < 0 {
+		return append(append(append(dst, '"'), text...), '"')
+	}
 	var out bytes.Buffer
 	encoder := json.NewEncoder(&out)
 	encoder.SetEscapeHTML(false)

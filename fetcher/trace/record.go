@@ -131,7 +131,7 @@ func DecodeLine(process Process, line []byte) (Record, error) {
 	if !json.Valid(line) {
 		return Record{}, fmt.Errorf("%w: not one JSON value", ErrNotRecord)
 	}
-	text, err := cleanJSON(line)
+	text, err := cleanJSON(slices.Clone(line))
 	if err != nil {
 		return Record{}, err
 	}

@@ -69,9 +69,6 @@ const (
 	// freshFor is how long statistics are used again, and at least reuse times as long as they took to read: questions must not keep the database busy.
 	freshFor = time.Second
 	reuse    = 5
-	// patience is how old the last complete reading of a node's log may be, in wall time, before the node counts as silent. The fetcher asks a node
-	// again within seconds.
-	patience = time.Minute
 )
 
 // Connect opens the database and checks that it is of this program's version: schema.ErrNotMigrated and schema.ErrTooNew can be tested for. No error, and no answer later, shows the
@@ -182,11 +179,7 @@ func (r Run) identity() string {
 // read reads a part of the statistics, all of one moment.
 func (d *Database) read(ctx context.Context, run Run, of part) (*Statistics, error) {
 	wall := run.Clock.Wall()
-	s := &Statistics{
-		Asked: InstantOf(run.Clock.FromWall(wall)), Began: InstantOf(run.Began), Genesis: InstantOf(run.Genesis), Slot: run.Slot,
-		Loads: make([]LoadLog, len(run.Loads)),
-	}
-	s.Patience = span(InstantOf(run.Clock.FromWall(wall.Add(-patience))), s.Asked)
+	s := run.begin(wall)
 	err := pgx.BeginTxFunc(ctx, d.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
 		r := &reading{tx: tx, run: run, statistics: s, wall: wall}
 		steps := []func(context.Context) error{r.nodes, r.gaps}

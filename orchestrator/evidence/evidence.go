@@ -70,6 +70,8 @@ type Gathering struct {
 	From, To time.Time
 	// Clock tells network time; nil is the clock on the wall.
 	Clock *clock.Clock
+	// Patience is how long to wait, in wall time, for nodes whose logs were not read to the end of that time yet. 0: not at all.
+	Patience time.Duration
 	// Dir is the directory to write into, one folder for each node. It does not exist yet.
 	Dir string
 }
@@ -89,6 +91,6 @@ type Gathered struct {
 type Source interface {
 	// Measure answers a question. A source that cannot be asked gives bounds that are not known, and says why.
 	Measure(ctx context.Context, q Question) dsl.Measured
-	// Gather writes what there is of some nodes, and returns what it wrote, node by node. Where the time that is wanted has passed but was not read yet, it waits for that until ctx ends.
+	// Gather writes what there is of some nodes, and returns what it wrote, node by node.
 	Gather(ctx context.Context, g Gathering) ([]Gathered, error)
 }

@@ -4,23 +4,24 @@ import (
 	"bufio"
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
-	"net"
-	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
-
-	"github.com/jackc/pgx/v5"
+	"unicode"
 
 	"provingground/fetcher/trace"
+	"provingground/internal/clock"
 	"provingground/orchestrator/itn"
 )
+
+// This file writes what there is of one node's log, wherever it comes from: its raw lines, the traces in them, and what is missing.
 
 const (
 	// gatherEvery is how often Gather looks whether the nodes were read to the end of the time that is wanted, in wall time.
@@ -29,167 +30,18 @@ const (
 	leadTime = 10 * time.Minute
 )
 
-// storedNode is a node of the newest deployment.
-type storedNode struct {
-	id         int
-	deployment int
-	name       string
-	read       *time.Time // wall time
-	active     bool       // it is listed, and somebody reads it
+// keptNode is what a source has of one node's log.
+type keptNode struct {
+	name       string // as in the database: log-fetcher, section 5
+	deployment int64
+	read       time.Time // network time up to which the log was read; zero: never
+	missing    []string  // what else there is to say of what is missing
+	gaps       []lostPart
+	// entries gives those since a network time, in the order in which the node logged them, and says when the next ones are another daemon's.
+	entries func(since time.Time, take func(itn.Log) error, restarted func()) error
 }
 
-// Gather writes what was stored of the nodes' logs, a folder for each node: the raw lines in the files of log-fetcher, section 5, the structured traces of the blocks in that time as traces.json
-// (internal-trace, section 5), made of the lines of that time and of the ten minutes before, and what is missing as gaps.json. Nodes that are being read and were not read to the end of the time that
-// is wanted are waited for, until a third of what is left before ctx's deadline. It fails where the database cannot be asked or a file cannot be written.
-func (d *Database) Gather(ctx context.Context, g Gathering) ([]Gathered, error) {
-	if err := d.await(ctx, g); err != nil {
-		return nil, d.masked("gather the nodes' logs", err)
-	}
-	if err := os.MkdirAll(g.Dir, 0o750); err != nil {
-		return nil, fmt.Errorf("gather the nodes' logs: %w", err)
-	}
-	var gathered []Gathered
-	for _, address := range g.Nodes {
-		one, err := d.gather(ctx, address, g)
-		if err != nil {
-			return gathered, d.masked("gather the log of "+address, err)
-		}
-		gathered = append(gathered, one)
-	}
-	return gathered, nil
-}
-
-// masked is an error of the database without the password, and without the error that may hold it.
-func (d *Database) masked(doing string, err error) error {
-	return &maskedError{text: d.redactor.Text(doing + ": " + err.Error()), sentinel: sentinelOf(err)}
-}
-
-// await waits until the nodes were read to the end of the time that is wanted, or little time is left.
-func (d *Database) await(ctx context.Context, g Gathering) error {
-	waiting := ctx
-	if deadline, bounded := ctx.Deadline(); bounded {
-		var cancel context.CancelFunc
-		waiting, cancel = context.WithTimeout(ctx, time.Until(deadline)*2/3)
-		defer cancel()
-	}
-	ticker := time.NewTicker(gatherEvery)
-	defer ticker.Stop()
-	for {
-		late := false
-		for _, address := range g.Nodes {
-			n, err := d.node(ctx, address)
-			if err != nil {
-				return err
-			}
-			late = late || n != nil && n.active && !g.readTo(n)
-		}
-		if !late {
-			return nil
-		}
-		select {
-		case <-ticker.C:
-		case <-waiting.Done():
-			if ctx.Err() != nil {
-				return context.Cause(ctx)
-			}
-			return nil
-		}
-	}
-}
-
-// readTo reports whether a node was read to the end of the time that is wanted.
-func (g Gathering) readTo(n *storedNode) bool {
-	return n.read != nil && !g.network(*n.read).Before(g.To)
-}
-
-// network converts wall time to network time.
-func (g Gathering) network(wall time.Time) time.Time {
-	if g.Clock == nil {
-		return wall
-	}
-	return g.Clock.FromWall(wall)
-}
-
-// node returns what is known of the node at an address; nil when the newest deployment has none.
-func (d *Database) node(ctx context.Context, address string) (*storedNode, error) {
-	host, text, err := net.SplitHostPort(address)
-	if err != nil {
-		return nil, fmt.Errorf("address of a node: %w", err)
-	}
-	port, err := strconv.Atoi(text)
-	if err != nil {
-		return nil, fmt.Errorf("address %s of a node: %w", address, err)
-	}
-	n := &storedNode{}
-	err = d.pool.QueryRow(ctx, `SELECT node_id, deployment_id, node_name, read_at, coalesce(listed AND state <> 'stopped', false) FROM log_node
-		WHERE deployment_id = (SELECT max(deployment_id) FROM log_node WHERE host IS NOT NULL) AND host = $1 AND port = $2
-		ORDER BY read_at DESC NULLS LAST, node_id LIMIT 1`, host, port).Scan(&n.id, &n.deployment, &n.name, &n.read, &n.active)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return nil, nil //nolint:nilnil // there is none
-	}
-	if err != nil {
-		return nil, fmt.Errorf("look for the node %s: %w", address, err)
-	}
-	return n, nil
-}
-
-// gather writes the files of one node.
-func (d *Database) gather(ctx context.Context, address string, g Gathering) (Gathered, error) {
-	one := Gathered{Node: address}
-	n, err := d.node(ctx, address)
-	if err != nil {
-		return one, err
-	}
-	if n == nil {
-		one.Missing = "the fetcher does not know the node: see that it is in the list of nodes"
-		return one, nil
-	}
-	one.Name = n.name
-	var missing []string
-	if !g.readTo(n) {
-		missing = append(missing, "its log was not read to the end of the time that is wanted")
-	}
-	folder := filepath.Join(g.Dir, strings.Map(func(r rune) rune {
-		if r == '/' || r == os.PathSeparator || r < ' ' {
-			return '_' // a submitter is whatever somebody reported
-		}
-		return r
-	}, n.name))
-	if err := os.MkdirAll(folder, 0o750); err != nil {
-		return one, fmt.Errorf("make its folder: %w", err)
-	}
-	found, err := d.gapsOf(ctx, n, g)
-	if err != nil {
-		return one, err
-	}
-	for _, gap := range found {
-		if gap.Lost == nil {
-			missing = append(missing, "an unknown number of entries was lost, perhaps none, at the end of a daemon")
-			continue
-		}
-		one.Lost += int(*gap.Lost)
-	}
-	if one.Lost > 0 {
-		missing = append(missing, fmt.Sprintf("%d entries lost: see gaps.json", one.Lost))
-	}
-	files := &traceFiles{folder: folder, from: g.From, to: g.To, reader: trace.NewReader(trace.Options{}), found: newFoundTraces()}
-	err = errors.Join(d.entries(ctx, n, g, files), files.close())
-	if err != nil {
-		return one, err
-	}
-	structured := files.found.structured(n.deployment, g.From)
-	one.Entries, one.Traces = files.lines, len(structured)
-	if files.odd > 0 {
-		missing = append(missing, count(int64(files.odd), "line")+" left out that no trace can hold")
-	}
-	if one.Entries == 0 {
-		missing = append(missing, "it has no entry of that time")
-	}
-	one.Missing = strings.Join(slices.Compact(missing), "; ")
-	return one, errors.Join(writeJSON(filepath.Join(folder, "traces.json"), structured), writeJSON(filepath.Join(folder, "gaps.json"), found))
-}
-
-// lostPart is a gap, in gaps.json.
+// lostPart is a part of a node's log that is missing, in gaps.json.
 type lostPart struct {
 	ServerUUID string     `json:"server_uuid"`
 	FromID     int64      `json:"from_id"`
@@ -201,61 +53,118 @@ type lostPart struct {
 	Reason     string     `json:"reason,omitempty"`
 }
 
-// gapsOf returns what is missing of a node's log in the time that is wanted.
-func (d *Database) gapsOf(ctx context.Context, n *storedNode, g Gathering) ([]lostPart, error) {
-	rows, err := d.pool.Query(ctx, `SELECT server_uuid::text, from_id, to_id, lost, time_before, time_after, found_at, coalesce(reason, '') FROM log_gap
-		WHERE deployment_id = $1 AND node_id = $2 ORDER BY found_at, from_id`, n.deployment, n.id)
-	if err != nil {
-		return nil, fmt.Errorf("read its gaps: %w", err)
+// time returns the clock of the network.
+func (g Gathering) time() *clock.Clock {
+	if g.Clock == nil {
+		return clock.Wall()
 	}
-	all, err := pgx.CollectRows(rows, pgx.RowToStructByPos[lostPart])
-	if err != nil {
-		return nil, fmt.Errorf("read its gaps: %w", err)
-	}
-	return slices.DeleteFunc(all, func(gap lostPart) bool {
-		end := g.network(gap.FoundAt)
-		if gap.TimeAfter != nil {
-			end = *gap.TimeAfter
-		}
-		return end.Before(g.From) || gap.TimeBefore != nil && gap.TimeBefore.After(g.To)
-	}), nil
+	return g.Clock
 }
 
-// entries hands the node's entries to the files, in the order in which the node logged them.
-func (d *Database) entries(ctx context.Context, n *storedNode, g Gathering, files *traceFiles) error {
-	rows, err := d.pool.Query(ctx, `SELECT e.log_id, e.logged_at, coalesce(e.process, ''), e.message, e.metadata, c.started_at
-		FROM log_entry e LEFT JOIN log_cursor c ON c.deployment_id = e.deployment_id AND c.node_id = e.node_id AND c.server_uuid = e.server_uuid
-		WHERE e.deployment_id = $1 AND e.node_id = $2 AND e.logged_at >= $3 AND e.logged_at <= $4
-		ORDER BY c.started_at, e.server_uuid, e.log_id`, n.deployment, n.id, g.From.Add(-leadTime), g.To)
-	if err != nil {
-		return fmt.Errorf("read its entries: %w", err)
-	}
-	var id int64
-	var at time.Time
-	var process, message string
-	var metadata map[string]json.RawMessage
-	var started, daemon *time.Time
-	_, err = pgx.ForEachRow(rows, []any{&id, &at, &process, &message, &metadata, &started}, func() error {
-		if daemon != nil && started != nil && !daemon.Equal(*started) {
-			files.found.take(files.reader.Restarted())
+// await waits for as long as the log of some node was not read to the end of the time that is wanted, and is being read; not longer than Patience.
+func (g Gathering) await(ctx context.Context, late func() (bool, error)) error {
+	c := g.time()
+	until := c.Wall().Add(g.Patience)
+	for {
+		wait, err := late()
+		left := until.Sub(c.Wall())
+		if err != nil || !wait || left <= 0 {
+			return err
 		}
-		daemon = started
-		entry := itn.Log{ID: int(id), Timestamp: at, Process: process, Message: message}
-		for _, key := range slices.Sorted(maps.Keys(metadata)) {
-			entry.Metadata = append(entry.Metadata, itn.LogMetadatum{Item: key, Value: metadata[key]})
+		if err := c.SleepWall(ctx, min(left, gatherEvery)); err != nil {
+			return err //nolint:wrapcheck // the cause of the end
 		}
-		return files.take(entry)
-	})
-	if err != nil {
-		return fmt.Errorf("read its entries: %w", err)
 	}
+}
+
+// readTo reports whether a log that was read up to a network time was read to the end of the time that is wanted.
+func (g Gathering) readTo(read time.Time) bool { return !read.IsZero() && !read.Before(g.To) }
+
+// overlaps reports whether something may be missing of the time that is wanted.
+func (g Gathering) overlaps(part lostPart) bool {
+	gap := part.gap(g.time())
+	return gap.To >= InstantOf(g.From) && gap.From <= InstantOf(g.To)
+}
+
+// folder is where the files of a node go. Strangers chose the name: where it is none of a folder in the directory, it is made one that no other node has.
+func (g Gathering) folder(address, name string) string {
+	const most = 200 // bytes, well below what file systems allow
+	plain := strings.Map(func(r rune) rune {
+		if r <= ' ' || r == '/' || r == '\\' || r == filepath.Separator || !unicode.IsPrint(r) {
+			return '_'
+		}
+		return r
+	}, name)
+	if plain != name || len(name) > most || strings.Trim(name, ".") == "" {
+		sum := sha256.Sum256([]byte(address))
+		plain = fmt.Sprintf("%s-%x", strings.ToValidUTF8(plain[:min(len(plain), most)], ""), sum[:8])
+	}
+	return filepath.Join(g.Dir, plain)
+}
+
+// gap is the time in which what is missing was logged.
+func (p lostPart) gap(c *clock.Clock) Gap {
+	instant := func(t *time.Time) Instant {
+		if t == nil {
+			return 0
+		}
+		return InstantOf(*t)
+	}
+	before, after := instant(p.TimeBefore), instant(p.TimeAfter)
+	gap := Gap{From: before, To: max(before, after, InstantOf(c.FromWall(p.FoundAt))), Lost: -1}
+	if after != 0 {
+		gap.From = min(before, after)
+	}
+	if p.Lost != nil {
+		gap.Lost = *p.Lost
+	}
+	return gap
+}
+
+// write writes what there is of a node: in the files of log-fetcher, section 5, the raw lines; the structured traces of the blocks in that time as traces.json (internal-trace,
+// section 5), made of the lines of that time and of the lead; and what is missing as gaps.json. create makes a file in the node's folder.
+func (g Gathering) write(address string, n keptNode, create func(name string) (io.WriteCloser, error)) (Gathered, error) {
+	one := Gathered{Node: address, Name: n.name}
+	var missing []string
+	if !g.readTo(n.read) {
+		missing = append(missing, "its log was not read to the end of the time that is wanted")
+	}
+	missing = append(missing, n.missing...)
+	lost := slices.DeleteFunc(slices.Clone(n.gaps), func(part lostPart) bool { return !g.overlaps(part) })
+	for _, part := range lost {
+		if part.Lost == nil {
+			missing = append(missing, "an unknown number of entries was lost, perhaps none, at the end of a daemon")
+			continue
+		}
+		one.Lost += int(*part.Lost)
+	}
+	switch {
+	case one.Lost == 1:
+		missing = append(missing, "1 entry lost: see gaps.json")
+	case one.Lost > 1:
+		missing = append(missing, fmt.Sprintf("%d entries lost: see gaps.json", one.Lost))
+	}
+	files := &traceFiles{create: create, from: g.From, to: g.To, reader: trace.NewReader(trace.Options{}), found: newFoundTraces()}
+	err := n.entries(g.From.Add(-leadTime), files.take, func() { files.found.take(files.reader.Restarted()) })
 	files.found.take(files.reader.Finish())
-	return nil
+	if err := errors.Join(err, files.close()); err != nil {
+		return one, err
+	}
+	structured := files.found.structured(n.deployment, g.From)
+	one.Entries, one.Traces = files.lines, len(structured)
+	if files.odd > 0 {
+		missing = append(missing, count(int64(files.odd), "line")+" left out that no trace can hold")
+	}
+	if one.Entries == 0 {
+		missing = append(missing, "it has no entry of that time")
+	}
+	one.Missing = strings.Join(slices.Compact(missing), "; ")
+	return one, errors.Join(writeJSON(create, "traces.json", structured), writeJSON(create, "gaps.json", append([]lostPart{}, lost...)))
 }
 
 // traceFiles writes the raw lines of one node, and makes its traces.
 type traceFiles struct {
-	folder   string
+	create   func(name string) (io.WriteCloser, error)
 	from, to time.Time
 	open     [3]*openFile
 	reader   *trace.Reader
@@ -266,12 +175,15 @@ type traceFiles struct {
 
 // openFile is one of the three files.
 type openFile struct {
-	file   *os.File
+	file   io.Closer
 	writer *bufio.Writer
 }
 
 // take takes the node's next entry.
 func (f *traceFiles) take(entry itn.Log) error {
+	if entry.Timestamp.After(f.to) {
+		return nil
+	}
 	record, err := recordOf(entry)
 	if err != nil {
 		f.odd++
@@ -283,7 +195,7 @@ func (f *traceFiles) take(entry itn.Log) error {
 	}
 	out := f.open[record.Process]
 	if out == nil {
-		file, err := os.OpenFile(filepath.Join(f.folder, traceFile(record.Process)), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o640) //nolint:gosec // a folder of ours
+		file, err := f.create(traceFile(record.Process))
 		if err != nil {
 			return fmt.Errorf("write raw lines: %w", err)
 		}
@@ -295,6 +207,14 @@ func (f *traceFiles) take(entry itn.Log) error {
 	}
 	f.lines++
 	return nil
+}
+
+// traceFile is the name of the file of a process (log-fetcher, section 5).
+func traceFile(process trace.Process) string {
+	if process == trace.Main {
+		return "internal-trace.jsonl"
+	}
+	return process.String() + "-internal-trace.jsonl"
 }
 
 // close completes the files.
@@ -341,7 +261,7 @@ type namedTrace struct {
 }
 
 // structured returns the traces of blocks that did not end before a time, in the order in which they began.
-func (f *foundTraces) structured(deployment int, from time.Time) []namedTrace {
+func (f *foundTraces) structured(deployment int64, from time.Time) []namedTrace {
 	nesting := trace.NewNesting()
 	list := []namedTrace{}
 	numbers := slices.SortedFunc(maps.Keys(f.last), func(a, b int64) int {
@@ -352,24 +272,24 @@ func (f *foundTraces) structured(deployment int, from time.Time) []namedTrace {
 		if t.Block == trace.NoBlock || t.Timed && t.Completed*1e6 < float64(from.UnixMicro()) {
 			continue
 		}
-		list = append(list, namedTrace{t.Block, nesting.Structured(t, int64(deployment), f.metadata[number], f.rows[number])})
+		list = append(list, namedTrace{t.Block, nesting.Structured(t, deployment, f.metadata[number], f.rows[number])})
 	}
 	return list
 }
 
-// writeJSON writes a value to a file that does not exist yet.
-func writeJSON(path string, value any) (err error) {
+// writeJSON writes a value to a new file.
+func writeJSON(create func(name string) (io.WriteCloser, error), name string, value any) (err error) {
 	text, err := json.MarshalIndent(value, "", "  ")
 	if err != nil {
-		return fmt.Errorf("write %s: %w", filepath.Base(path), err)
+		return fmt.Errorf("write %s: %w", name, err)
 	}
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o640) //nolint:gosec // a folder of ours
+	file, err := create(name)
 	if err != nil {
-		return fmt.Errorf("write %s: %w", filepath.Base(path), err)
+		return fmt.Errorf("write %s: %w", name, err)
 	}
-	defer func() { err = errors.Join(err, file.Close()) }()
-	if _, err := file.Write(append(text, '\n')); err != nil {
-		return fmt.Errorf("write %s: %w", filepath.Base(path), err)
+	_, err = file.Write(append(text, '\n'))
+	if err := errors.Join(err, file.Close()); err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
 	}
 	return nil
 }

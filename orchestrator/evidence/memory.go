@@ -1,21 +1,16 @@
 package evidence
 
 import (
-	"cmp"
 	"context"
 	"fmt"
-	"maps"
 	"math"
 	"net"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"provingground/dsl"
 	"provingground/fetcher"
-	"provingground/fetcher/trace"
 	"provingground/internal/clock"
 )
 
@@ -47,10 +42,6 @@ type Files interface {
 	// Create writes a new file, and the directories that its path needs.
 	Create(path string, content []byte) error
 }
-
-// memoryPatience is how long ago a node may have been read, in network time, before it counts as silent: several times the pause between
-// two readings of a quiet node.
-const memoryPatience = time.Minute
 
 // NewMemory returns a Memory that nothing was logged to. The clock is the collector's.
 func NewMemory(clock *clock.Clock) *Memory {
@@ -87,10 +78,8 @@ func (m *Memory) Measure(_ context.Context, q Question) dsl.Measured {
 
 // statistics fills what the answer is worked out of. What the loads' transactions came to takes longest, and only metrics of tx need it.
 func (m *Memory) statistics(q Question) *Statistics {
-	now := m.clock.Now()
-	s := &Statistics{
-		Asked: InstantOf(now), Began: InstantOf(q.Run.Began), Genesis: InstantOf(q.Run.Genesis), Slot: q.Run.Slot, Patience: memoryPatience,
-	}
+	q.Run.Clock = m.clock
+	s := q.Run.begin(m.clock.Wall())
 	var known []fetcher.NodeStatus
 	if m.Nodes != nil {
 		known = m.Nodes() // before the tables are looked at: what was read until then is in them
@@ -98,59 +87,32 @@ func (m *Memory) statistics(q Question) *Statistics {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s.Blocks = m.tables.chain.since(s.Began)
-	run := make(map[string]bool, len(s.Blocks)) // hashes of the run's blocks
-	for _, b := range s.Blocks {
-		run[b.Hash] = b.Received >= s.Began
-	}
 	for _, status := range known {
-		s.Nodes = append(s.Nodes, m.nodeLog(status, s, run))
+		if n := m.nodeLog(status); n.Listed || n.ReadTo >= s.Began { // else it went before the run began
+			s.Nodes = append(s.Nodes, n)
+		}
 	}
 	m.traces(s)
 	s.Works = m.tables.worksSince(s.Began)
 	if strings.HasPrefix(q.Metric, "tx.") {
-		for _, load := range q.Run.Loads {
-			s.Loads = append(s.Loads, LoadLog{m.tables.transactions(load)})
+		for i, load := range q.Run.Loads {
+			s.Loads[i].Transactions = m.tables.transactions(load)
 		}
 	}
 	return s
 }
 
-// nodeLog says how much there is of a node's log. run has the hashes of the run's blocks.
-func (m *Memory) nodeLog(status fetcher.NodeStatus, s *Statistics, run map[string]bool) NodeLog {
+// nodeLog says how much there is of a node's log.
+func (m *Memory) nodeLog(status fetcher.NodeStatus) NodeLog {
 	n := NodeLog{Address: addressOf(status), Name: status.NodeName, Listed: status.Active}
 	if read := status.LastSuccess; !read.IsZero() {
-		// What is logged later in the same microsecond is not there.
-		n.ReadTo, n.Lag = InstantOf(m.clock.FromWall(read))-1, m.clock.Wall().Sub(read)
+		n.wasRead(m.clock, read, m.clock.Wall())
 	}
-	log := m.logs[status.NodeName]
-	if log == nil {
-		return n
-	}
-	for _, gap := range log.gaps {
-		if gap.To >= s.Began {
-			n.Gaps = append(n.Gaps, gap)
+	if log := m.logs[status.NodeName]; log != nil {
+		for _, part := range log.lost {
+			n.Gaps = append(n.Gaps, part.gap(m.clock))
 		}
 	}
-	holes := log.missing()
-	highest := 0
-	for hash, t := range log.traces {
-		if !t.integrated() {
-			continue
-		}
-		if run[hash] && t.source != trace.Unknown && !t.torn(s, holes) {
-			n.Traced++
-		}
-		if t.block == nil || t.block.height == 0 {
-			continue
-		}
-		switch height := t.block.height; {
-		case height > highest:
-			highest, n.Tips = height, []string{hash}
-		case height == highest:
-			n.Tips = append(n.Tips, hash)
-		}
-	}
-	slices.Sort(n.Tips)
 	return n
 }
 
@@ -159,48 +121,24 @@ func addressOf(status fetcher.NodeStatus) string {
 	return net.JoinHostPort(status.IP, strconv.Itoa(int(status.GraphQLPort)))
 }
 
-// traces fills what the traces of all nodes say: of the blocks that Forked names, and of the times that blocks took.
+// traces fills in what the traces of all nodes say of the blocks.
 func (m *Memory) traces(s *Statistics) {
-	forked := map[string]bool{}
-	for _, hash := range Forked(s.Blocks) {
-		forked[hash] = true
+	places := make(map[string]int, len(s.Blocks))
+	for i, b := range s.Blocks {
+		places[b.Hash] = i
 	}
-	type integrated struct {
-		Integration
-		*keptTrace
-	}
-	var order []integrated
-	for _, name := range slices.Sorted(maps.Keys(m.logs)) {
-		holes := m.logs[name].missing()
-		for hash, t := range m.logs[name].traces {
+	var all []success
+	for name, log := range m.logs {
+		for hash, t := range log.traces {
 			if t.interrupted && t.started >= s.Began {
 				s.Interruptions++
 			}
-			if !t.integrated() {
-				continue
-			}
-			if forked[hash] {
-				order = append(order, integrated{Integration{name, hash}, t})
-			}
-			if t.started < s.Began || t.torn(s, holes) {
-				continue
-			}
-			switch took := time.Duration(t.completed-t.started) * time.Microsecond; {
-			case t.external():
-				s.Applications = append(s.Applications, took)
-			case t.internal():
-				s.Productions = append(s.Productions, took)
+			if place, ok := places[hash]; ok && t.integrated() {
+				all = append(all, success{name, place, t.source, t.started, t.completed, t.order})
 			}
 		}
 	}
-	slices.SortFunc(order, func(a, b integrated) int {
-		return cmp.Or(cmp.Compare(a.completed, b.completed), cmp.Compare(a.Node, b.Node), cmp.Compare(a.order, b.order))
-	})
-	for _, i := range order {
-		s.Integrations = append(s.Integrations, i.Integration)
-	}
-	slices.Sort(s.Applications)
-	slices.Sort(s.Productions)
+	s.fillTraces(all)
 }
 
 // instantOfSeconds returns a trace's time, in seconds since 1970, as an Instant.

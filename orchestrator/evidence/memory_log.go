@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"slices"
 	"strings"
+	"time"
 
 	"provingground/fetcher"
 	"provingground/fetcher/trace"
@@ -23,12 +24,18 @@ type nodeLog struct {
 
 	open   map[int64]*keptTrace  // by the reader's numbers
 	traces map[string]*keptTrace // by block: state hash, or slot while that is not known
-	gaps   []Gap
+	lost   []lostPart
 	done   int // integrations so far
 
-	tail  []itn.Log // oldest first
-	taken int       // bytes
-	cut   Instant   // of the last entry that was dropped from the tail; 0 for none
+	tail  []keptEntry // oldest first
+	taken int         // bytes
+	cut   Instant     // of the last entry that was dropped from the tail; 0 for none
+}
+
+// keptEntry is one of the last entries.
+type keptEntry struct {
+	itn.Log
+	daemon string // server UUID
 }
 
 // keptTrace is what a node did with a block. Times are 0 until known.
@@ -42,8 +49,8 @@ type keptTrace struct {
 	height       int
 	slot         *int64
 	previous     string
-	transactions *trace.BlockTransactions // until the state hash is known
-	block        *keptBlock               // nil until then
+	transactions *trace.BlockTransactions // until they are listed
+	listed       bool                     // with all that makes a block
 }
 
 func newNodeLog(name string) *nodeLog {
@@ -51,27 +58,7 @@ func newNodeLog(name string) *nodeLog {
 }
 
 func (t *keptTrace) integrated() bool { return t.status == trace.Success }
-func (t *keptTrace) external() bool   { return t.source == trace.External }
 func (t *keptTrace) internal() bool   { return t.source == trace.Internal }
-
-// missing returns when entries are missing.
-func (l *nodeLog) missing() []window {
-	windows := make([]window, len(l.gaps))
-	for i, gap := range l.gaps {
-		windows[i] = window{gap.From, gap.To}
-	}
-	return merged(windows)
-}
-
-// torn reports whether the trace may have begun earlier than is known: what looks like the reception of a block may be the rest of its
-// production, which began with its slot.
-func (t *keptTrace) torn(s *Statistics, missing []window) bool {
-	from := s.Began
-	if t.slot != nil {
-		from = s.slotStart(*t.slot, from)
-	}
-	return !t.internal() && len(within(missing, from, t.started)) > 0
-}
 
 // save takes a batch in: what of it is behind the cursor.
 func (l *nodeLog) save(tables *keptTables, batch fetcher.Batch, clock *clock.Clock) {
@@ -82,16 +69,16 @@ func (l *nodeLog) save(tables *keptTables, batch fetcher.Batch, clock *clock.Clo
 		}
 		next = 1
 	}
-	now := InstantOf(clock.Now())
+	now := clock.Wall()
 	for _, gap := range batch.Gaps {
 		if gap.ServerUUID == batch.Cursor.ServerUUID && gap.From < next || gap.ServerUUID != batch.Cursor.ServerUUID && !other {
 			continue
 		}
-		until := now
+		found := now
 		if batch.Restart != nil && !batch.Restart.Seen.IsZero() {
-			until = InstantOf(clock.FromWall(batch.Restart.Seen))
+			found = batch.Restart.Seen
 		}
-		l.gap(gap, until)
+		l.gap(gap, found)
 	}
 	holes := l.holes(batch, next, now)
 	var records []trace.Record
@@ -111,7 +98,7 @@ func (l *nodeLog) save(tables *keptTables, batch fetcher.Batch, clock *clock.Clo
 			holes = holes[1:]
 		}
 		l.last = InstantOf(entry.Timestamp)
-		l.keep(entry)
+		l.keep(keptEntry{entry, batch.Cursor.ServerUUID})
 		if record, err := recordOf(entry); err == nil { // a checkpoint or item that no trace has
 			records = append(records, record)
 		}
@@ -123,25 +110,27 @@ func (l *nodeLog) save(tables *keptTables, batch fetcher.Batch, clock *clock.Clo
 	l.cursor = batch.Cursor
 }
 
-// gap notes entries that are missing. until is a time by which they had been logged. The entry after the gap tells no better: a simulated
-// daemon logs what it did with a block at once, when it is done, with the times at which it did it, so that entries are not in the order
-// of their times.
-func (l *nodeLog) gap(gap fetcher.Gap, until Instant) {
-	missing := Gap{From: InstantOf(gap.Before), To: until, Lost: -1}
+// gap notes entries that are missing, and when that was found, in wall time.
+func (l *nodeLog) gap(gap fetcher.Gap, found time.Time) {
+	part := lostPart{ServerUUID: gap.ServerUUID, FromID: int64(gap.From), FoundAt: found.Truncate(time.Microsecond), Reason: string(gap.Reason)}
 	if count, known := gap.Missing(); known {
-		missing.Lost = int64(count)
+		lost, to := int64(count), int64(gap.To)
+		part.Lost, part.ToID = &lost, &to
 	}
-	if missing.From == 0 {
-		missing.From = l.last // the run of the daemon before
+	switch last := l.last.Time(); {
+	case !gap.Before.IsZero():
+		part.TimeBefore = &gap.Before
+	case !last.IsZero(): // the run of the daemon before
+		part.TimeBefore = &last
 	}
-	if after := InstantOf(gap.After); after != 0 {
-		missing.From = min(missing.From, after)
+	if !gap.After.IsZero() {
+		part.TimeAfter = &gap.After
 	}
-	l.gaps = append(l.gaps, missing)
+	l.lost = append(l.lost, part)
 }
 
 // holes returns the IDs at which entries are missing, ascending, and notes the malformed ones among them as gaps.
-func (l *nodeLog) holes(batch fetcher.Batch, next int, now Instant) []int {
+func (l *nodeLog) holes(batch fetcher.Batch, next int, now time.Time) []int {
 	var at []int
 	for _, gap := range batch.Gaps {
 		if gap.ServerUUID == batch.Cursor.ServerUUID && gap.From >= next {
@@ -153,11 +142,18 @@ func (l *nodeLog) holes(batch fetcher.Batch, next int, now Instant) []int {
 			continue
 		}
 		at = append(at, malformed.ID)
-		l.gap(fetcher.Gap{From: malformed.ID, To: malformed.ID, Before: l.cursor.LastTime}, now)
+		before := l.cursor.LastTime
+		if after, _ := slices.BinarySearchFunc(batch.Entries, malformed.ID, func(e itn.Log, id int) int { return e.ID - id }); after > 0 {
+			before = batch.Entries[after-1].Timestamp
+		}
+		l.gap(fetcher.Gap{ServerUUID: batch.Cursor.ServerUUID, From: malformed.ID, To: malformed.ID, Before: before, Reason: malformedEntry}, now)
 	}
 	slices.Sort(at)
 	return at
 }
+
+// malformedEntry is why an entry is missing that was answered: log_malformed has it.
+const malformedEntry fetcher.GapReason = "malformed"
 
 // recordOf makes a trace record of an entry.
 func recordOf(entry itn.Log) (trace.Record, error) {
@@ -280,9 +276,7 @@ func (t *keptTrace) merge(other *keptTrace) {
 	if t.transactions == nil {
 		t.transactions = other.transactions
 	}
-	if t.block == nil {
-		t.block = other.block
-	}
+	t.listed = t.listed || other.listed
 	t.interrupted = t.interrupted || other.interrupted
 }
 
@@ -291,28 +285,23 @@ func isStateHash(block string) bool {
 	return block != "" && strings.Trim(block, "0123456789") != ""
 }
 
-// tell adds what the node knows of a block to what others do.
+// tell adds what the node knows of a block to what others do, once it knows all that makes a block: as in the database, parts that several nodes know
+// are not put together.
 func (t *keptTrace) tell(tables *keptTables, hash string) {
 	b := tables.chain.block(hash)
-	t.block = b
+	b.produced = b.produced || t.internal()
+	if t.transactions == nil && !t.listed || t.height == 0 || t.slot == nil || t.started == 0 {
+		return
+	}
+	t.listed = true
 	if received := earliest(b.received, t.started); received != b.received {
 		b.received, tables.chain.settled = received, false
-	}
-	if b.height == 0 && t.height != 0 {
-		b.height, tables.chain.settled = t.height, false
-	}
-	if b.slot == nil && t.slot != nil {
-		b.slot, tables.chain.settled = t.slot, false
 	}
 	if b.previous == "" && t.previous != "" {
 		b.previous, tables.chain.settled = t.previous, false
 	}
-	b.produced = b.produced || t.internal()
-	if t.transactions == nil {
-		return
-	}
-	if !b.listed {
-		b.listed, tables.chain.settled = true, false
+	if !b.known {
+		b.known, b.height, b.slot, tables.chain.settled = true, t.height, *t.slot, false
 		for _, tx := range t.transactions.Transactions {
 			if !tx.User() {
 				continue
@@ -326,14 +315,14 @@ func (t *keptTrace) tell(tables *keptTables, hash string) {
 }
 
 // keep adds an entry to the tail.
-func (l *nodeLog) keep(entry itn.Log) {
+func (l *nodeLog) keep(entry keptEntry) {
 	l.tail = append(l.tail, entry)
-	l.taken += sizeOf(entry)
+	l.taken += sizeOf(entry.Log)
 	drop := 0
 	for ; l.taken > tailBytes && drop < len(l.tail)-1; drop++ {
-		l.taken -= sizeOf(l.tail[drop])
+		l.taken -= sizeOf(l.tail[drop].Log)
 		l.cut = InstantOf(l.tail[drop].Timestamp)
-		l.tail[drop] = itn.Log{}
+		l.tail[drop] = keptEntry{}
 	}
 	l.tail = l.tail[drop:] // append moves it when the room behind it is used up
 }

@@ -68,6 +68,7 @@ func (t *keptTables) transactions(load Load) []Transaction {
 		}
 		found = append(found, tx)
 	}
+	slices.SortFunc(found, byIndex)
 	return found
 }
 
@@ -147,16 +148,11 @@ type keptChain struct {
 type keptBlock struct {
 	hash, previous string
 	height         int
-	slot           *int64 // nil until known
+	slot           int64
 	received       Instant
+	known          bool // height, slot and transactions are
 	produced       bool
-	listed         bool // whether its transactions are known
 	canonical      bool
-}
-
-// counts says whether enough is known of the block: as in the database, without its transactions it would seem to have none.
-func (b *keptBlock) counts() bool {
-	return b.height > 0 && b.slot != nil && b.received != 0 && b.listed
 }
 
 // block returns the block of a state hash.
@@ -178,7 +174,7 @@ func (c *keptChain) settle() {
 	c.settled, c.best = true, c.best[:0]
 	for _, b := range c.blocks {
 		b.canonical = false
-		if b.counts() {
+		if b.known {
 			c.best = append(c.best, b)
 		}
 	}
@@ -195,7 +191,7 @@ func (c *keptChain) settle() {
 			return 1
 		})
 		i = below
-		if parent := c.blocks[at.previous]; parent != nil && parent.counts() && parent.height < at.height {
+		if parent := c.blocks[at.previous]; parent != nil && parent.known && parent.height < at.height {
 			i = below + slices.Index(c.best[below:], parent)
 		}
 	}
@@ -215,7 +211,7 @@ func (c *keptChain) since(began Instant) []Block {
 			continue
 		}
 		blocks = append(blocks, Block{
-			Hash: b.hash, Previous: b.previous, Height: b.height, Slot: *b.slot, Received: b.received, Canonical: b.canonical, Produced: b.produced,
+			Hash: b.hash, Previous: b.previous, Height: b.height, Slot: b.slot, Received: b.received, Canonical: b.canonical, Produced: b.produced,
 		})
 	}
 	slices.SortFunc(blocks, func(a, b Block) int {

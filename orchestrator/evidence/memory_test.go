@@ -123,7 +123,7 @@ func TestMemoryFillsStatistics(t *testing.T) {
 		save(b)
 	}
 	want := &Statistics{
-		Asked: handInstant(60_000), Began: handInstant(1500), Genesis: handInstant(0), Slot: time.Second, Patience: memoryPatience,
+		Asked: handInstant(60_000), Began: handInstant(1500), Genesis: handInstant(0), Slot: time.Second, Patience: patience,
 		Nodes: []NodeLog{
 			{Address: "127.0.0.2:3086", Name: "a", ReadTo: handInstant(60_000) - 1, Listed: true, Traced: 1, Tips: []string{"3Nx"}},
 			{

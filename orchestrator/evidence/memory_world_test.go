@@ -17,12 +17,17 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
+
 	"provingground/dsl"
 	"provingground/fetcher"
+	"provingground/fetcher/store"
 	"provingground/internal/clock"
 	"provingground/internal/mina"
+	"provingground/internal/privatepg/pgtest"
 	"provingground/orchestrator/itn"
 	"provingground/orchestrator/simnet"
+	"provingground/schema"
 	"provingground/uptime"
 )
 
@@ -35,6 +40,8 @@ type rehearsal struct {
 	options   simnet.Options
 	clock     *clock.Clock
 	memory    *Memory
+	stored    *store.Store // the database's; nil where there is none
+	sources   map[string]Source
 	collector *fetcher.Collector
 	ctx       context.Context
 	key       itn.Key
@@ -71,31 +78,83 @@ func rehearsalSenders(t testing.TB, count int) []mina.PrivateKey {
 	return keys
 }
 
-// rehearse lets a network live, whose nodes are read at such intervals at least, and f act on it as a run does.
+// rehearse lets a network live, whose nodes are read into memory at such intervals at least, and f act on it as a run does.
 func rehearse(t testing.TB, options simnet.Options, interval time.Duration, f func(r *rehearsal)) {
 	t.Helper()
 	live(t, options, func(r *rehearsal, reader itn.Key) {
 		r.memory = NewMemory(r.clock)
+		r.sources = map[string]Source{"memory": r.memory}
+		r.collect(reader, r.memory, interval, f)
+	})
+}
+
+// rehearseBoth is the same with a database beside the memory.
+func rehearseBoth(t testing.TB, options simnet.Options, interval time.Duration, f func(r *rehearsal)) {
+	t.Helper()
+	uri := pgtest.Database(t)
+	if err := schema.Migrate(t.Context(), uri); err != nil {
+		t.Fatal(err)
+	}
+	live(t, options, func(r *rehearsal, reader itn.Key) {
 		var err error
-		r.collector, err = fetcher.New(fetcher.Options{
-			Discover: r.list(), Store: r.memory, Clock: r.clock, QueueSize: options.MaxLogs, Interval: interval, BackoffMax: 20 * time.Second,
-			Dial: func(address string) *itn.Client {
-				return itn.New(address, reader, itn.Options{Transport: fetcher.Transport(r.Transport()), Turn: r.clock.Turn()})
-			},
-		})
+		if r.stored, err = store.Open(r.ctx, uri, store.Options{Now: r.clock.Wall}); err != nil {
+			t.Fatal(err)
+		}
+		defer r.stored.Close()
+		database, err := Connect(r.ctx, uri, zap.NewNop())
 		if err != nil {
 			t.Fatal(err)
 		}
-		r.memory.Nodes = r.collector.Nodes
-		group, collecting := r.clock.Group(r.ctx, 0)
-		collecting, end := context.WithCancel(collecting)
-		group.Go(func() error { return r.collector.Run(collecting) })
-		f(r)
-		end()
-		if err := group.Wait(); err != nil {
-			t.Errorf("collecting: %v", err)
-		}
+		defer database.Close()
+		r.memory = NewMemory(r.clock)
+		r.sources = map[string]Source{"memory": r.memory, "database": database}
+		r.collect(reader, bothStores{r.memory, r.stored}, interval, f)
 	})
+}
+
+// bothStores keeps the same in memory and in the database.
+type bothStores struct {
+	memory *Memory
+	stored *store.Store
+}
+
+func (b bothStores) Cursor(ctx context.Context, node string) (fetcher.Cursor, error) {
+	cursor, err := b.stored.Cursor(ctx, node)
+	if known, _ := b.memory.Cursor(ctx, node); err == nil && (known.ServerUUID != cursor.ServerUUID || known.Next != cursor.Next) {
+		err = fmt.Errorf("the memory's cursor of %s is %+v, the database's %+v", node, known, cursor)
+	}
+	return cursor, err
+}
+
+func (b bothStores) Save(ctx context.Context, batch fetcher.Batch) error {
+	if err := b.stored.Save(ctx, batch); err != nil {
+		return err
+	}
+	return b.memory.Save(ctx, batch)
+}
+
+// collect reads the nodes' logs while f acts.
+func (r *rehearsal) collect(reader itn.Key, into fetcher.Store, interval time.Duration, f func(r *rehearsal)) {
+	r.Helper()
+	var err error
+	r.collector, err = fetcher.New(fetcher.Options{
+		Discover: r.list(), Store: into, Clock: r.clock, QueueSize: r.options.MaxLogs, Interval: interval, BackoffMax: 20 * time.Second,
+		Dial: func(address string) *itn.Client {
+			return itn.New(address, reader, itn.Options{Transport: fetcher.Transport(r.Transport()), Turn: r.clock.Turn()})
+		},
+	})
+	if err != nil {
+		r.Fatal(err)
+	}
+	r.memory.Nodes = r.collector.Nodes
+	group, collecting := r.clock.Group(r.ctx, 0)
+	collecting, end := context.WithCancel(collecting)
+	group.Go(func() error { return r.collector.Run(collecting) })
+	f(r)
+	end()
+	if err := group.Wait(); err != nil {
+		r.Errorf("collecting: %v", err)
+	}
 }
 
 // rehearseUnread is the same without a collector.
@@ -228,7 +287,7 @@ func (r *rehearsal) settle() time.Time {
 	for range 1000 {
 		at := r.clock.Now()
 		for _, node := range r.collector.Nodes() {
-			if r.clock.Now().Sub(node.LastSuccess) <= memoryPatience && node.LastSuccess.Before(at) {
+			if r.clock.Now().Sub(node.LastSuccess) <= patience && node.LastSuccess.Before(at) {
 				at = node.LastSuccess
 			}
 		}
@@ -441,7 +500,7 @@ func (w *really) took(source simnet.TraceSource) []time.Duration {
 			continue
 		}
 		seen[[2]string{entry.Node, fact.Hash}] = true
-		if began := InstantOf(fact.Began); fact.Source == source && began >= InstantOf(w.run.Began) {
+		if began := InstantOf(fact.Began); fact.Source == source && w.received[fact.Hash] >= InstantOf(w.run.Began) {
 			took = append(took, span(began, InstantOf(entry.Time)))
 		}
 	}
@@ -549,29 +608,42 @@ func rehearsedScopes() []dsl.Scope {
 	return []dsl.Scope{{}, {Round: &zero}, {Round: &one}, {Kind: "payments"}, {Kind: "zkapps"}, {Round: &zero, Kind: "payments"}}
 }
 
-// verify compares all metrics with the truth: exactly where the logs leave no doubt, else the truth must lie between the bounds.
+// verify compares what every source says of all metrics with the truth: exactly where the logs leave no doubt, else the truth must lie between the bounds. All
+// sources say the same.
 func (r *rehearsal) verify(exactly func(metric string) bool) {
 	r.Helper()
 	w := r.really(r.settle())
+	if r.stored != nil {
+		if err := r.stored.SaveNodes(r.ctx, r.collector.Nodes()); err != nil {
+			r.Fatal(err)
+		}
+	}
 	for _, metric := range Metrics() {
 		asked := []dsl.Scope{{}}
 		if metric.Scoped {
 			asked = rehearsedScopes()
 		}
 		for _, scope := range asked {
-			got := r.memory.Measure(r.ctx, Question{Metric: metric.Name, Scope: scope, Run: r.run})
 			want := w.value(metric.Name, scope)
-			text := fmt.Sprintf("%s%s is %s..%s (%s; %s), really %s", metric.Name, scope.String(), ratText(got.Low), ratText(got.High), got.Window, got.Missing, ratText(want))
-			switch {
-			case exactly(metric.Name):
-				if (got.Low == nil) != (want == nil) || (got.High == nil) != (want == nil) || want != nil && (got.Low.Cmp(want) != 0 || got.High.Cmp(want) != 0) {
+			answers := make(map[string]string, len(r.sources))
+			for name, source := range r.sources {
+				got := source.Measure(r.ctx, Question{Metric: metric.Name, Scope: scope, Run: r.run})
+				answers[name] = fmt.Sprintf("%s..%s (%s; %s)", ratText(got.Low), ratText(got.High), got.Window, got.Missing)
+				text := fmt.Sprintf("%s: %s%s is %s, really %s", name, metric.Name, scope.String(), answers[name], ratText(want))
+				switch {
+				case exactly(metric.Name):
+					if (got.Low == nil) != (want == nil) || (got.High == nil) != (want == nil) || want != nil && (got.Low.Cmp(want) != 0 || got.High.Cmp(want) != 0) {
+						r.Errorf("%s", text)
+					}
+				case want == nil || group(metric.Name) == "log":
+				case got.Low != nil && got.Low.Cmp(want) > 0, got.High != nil && got.High.Cmp(want) < 0:
 					r.Errorf("%s", text)
+				case got.Missing == "" && (got.Low == nil || got.High == nil || got.Low.Cmp(got.High) != 0):
+					r.Errorf("no reason: %s", text)
 				}
-			case want == nil || group(metric.Name) == "log":
-			case got.Low != nil && got.Low.Cmp(want) > 0, got.High != nil && got.High.Cmp(want) < 0:
-				r.Errorf("%s", text)
-			case got.Missing == "" && (got.Low == nil || got.High == nil || got.Low.Cmp(got.High) != 0):
-				r.Errorf("no reason: %s", text)
+			}
+			if database, ok := answers["database"]; ok && database != answers["memory"] {
+				r.Errorf("%s%s is %s by the database and %s by the memory", metric.Name, scope.String(), database, answers["memory"])
 			}
 		}
 	}
@@ -591,10 +663,10 @@ func ratText(r *big.Rat) string {
 }
 
 // Of a network in which nothing is lost, everything is known.
-func TestMemoryKnowsAQuietNetwork(t *testing.T) {
+func TestAQuietNetworkIsKnown(t *testing.T) {
 	for seed := range uint64(3) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			rehearse(t, simnet.Options{
+			rehearseBoth(t, simnet.Options{
 				Nodes: 6, Producers: 3, Old: 1, Seed: seed, Slot: 10 * time.Second, Latency: 2 * time.Second, ProofTime: 8 * time.Second, MaxLogs: 5000,
 				KeepJournal: true, JournalNodes: true, KeepLogs: true,
 			}, time.Second, func(r *rehearsal) {
@@ -606,35 +678,11 @@ func TestMemoryKnowsAQuietNetwork(t *testing.T) {
 }
 
 // Whatever is lost, what really happened lies between the bounds.
-func TestMemoryNeverSaysWhatIsNotSo(t *testing.T) {
+func TestNothingIsSaidThatIsNotSo(t *testing.T) {
 	for seed := range memoryRounds(t) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			random := rand.New(rand.NewPCG(seed, 1))
-			options := simnet.Options{
-				Nodes: 3 + random.IntN(4), Producers: 1 + random.IntN(3), Old: random.IntN(2), Seed: seed, Slot: 10 * time.Second,
-				Latency: time.Duration(1+random.IntN(3000)) * time.Millisecond, ProofTime: 8 * time.Second, MaxLogs: 5000,
-				KeepJournal: true, JournalNodes: true, KeepLogs: true,
-				RestartAfter: time.Duration(5+random.IntN(60)) * time.Second,
-			}
-			if random.IntN(3) == 0 {
-				options.MaxLogs = 50 + random.IntN(200)
-			}
-			host := func() string { return fmt.Sprintf("127.0.0.%d", 2+random.IntN(options.Nodes)) }
-			for range random.IntN(4) {
-				fault := simnet.Fault{Kind: simnet.FaultRestart, Node: host(), Slot: 2 + random.IntN(25)}
-				switch random.IntN(5) {
-				case 0:
-					fault.Kind, fault.Percent = simnet.FaultDropLogs, 1+random.IntN(30)
-				case 1:
-					fault.Kind, fault.Percent, fault.Node = simnet.FaultDropLogs, 1+random.IntN(5), ""
-				case 2:
-					fault.Kind, fault.Slot = simnet.FaultDie, 10+random.IntN(20)
-				case 3:
-					fault.Kind = simnet.FaultRedeploy
-				}
-				options.Faults = append(options.Faults, fault)
-			}
-			rehearse(t, options, time.Second, func(r *rehearsal) {
+			options := faulty(seed)
+			rehearseBoth(t, options, time.Second, func(r *rehearsal) {
 				r.busyRun()
 				r.verify(func(string) bool { return false })
 			})
@@ -643,6 +691,36 @@ func TestMemoryNeverSaysWhatIsNotSo(t *testing.T) {
 			}
 		})
 	}
+}
+
+// faulty is a random network whose logs are not complete.
+func faulty(seed uint64) simnet.Options {
+	random := rand.New(rand.NewPCG(seed, 1))
+	options := simnet.Options{
+		Nodes: 3 + random.IntN(4), Producers: 1 + random.IntN(3), Old: random.IntN(2), Seed: seed, Slot: 10 * time.Second,
+		Latency: time.Duration(1+random.IntN(3000)) * time.Millisecond, ProofTime: 8 * time.Second, MaxLogs: 5000,
+		KeepJournal: true, JournalNodes: true, KeepLogs: true,
+		RestartAfter: time.Duration(5+random.IntN(60)) * time.Second,
+	}
+	if random.IntN(3) == 0 {
+		options.MaxLogs = 50 + random.IntN(200)
+	}
+	host := func() string { return fmt.Sprintf("127.0.0.%d", 2+random.IntN(options.Nodes)) }
+	for range random.IntN(4) {
+		fault := simnet.Fault{Kind: simnet.FaultRestart, Node: host(), Slot: 2 + random.IntN(25)}
+		switch random.IntN(5) {
+		case 0:
+			fault.Kind, fault.Percent = simnet.FaultDropLogs, 1+random.IntN(30)
+		case 1:
+			fault.Kind, fault.Percent, fault.Node = simnet.FaultDropLogs, 1+random.IntN(5), ""
+		case 2:
+			fault.Kind, fault.Slot = simnet.FaultDie, 10+random.IntN(20)
+		case 3:
+			fault.Kind = simnet.FaultRedeploy
+		}
+		options.Faults = append(options.Faults, fault)
+	}
+	return options
 }
 
 // memoryRounds is how many random networks are tried: ROUNDS, or a few.

@@ -1,7 +1,6 @@
 package evidence
 
 import (
-	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -12,6 +11,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"provingground/fetcher/trace"
 )
 
 // reading fills statistics from the database, in one transaction.
@@ -41,8 +42,7 @@ func (r *reading) nodes(ctx context.Context) error {
 	_, err = pgx.ForEachRow(rows, []any{&id, &name, &host, &port, &listed, &read}, func() error {
 		n := NodeLog{Address: net.JoinHostPort(host, strconv.Itoa(port)), Name: name, Listed: listed}
 		if read != nil {
-			n.ReadTo = min(InstantOf(r.run.Clock.FromWall(*read)), r.statistics.Asked)
-			n.Lag = max(0, r.wall.Sub(*read))
+			n.wasRead(r.run.Clock, *read, r.wall)
 		}
 		r.byID[id] = len(r.statistics.Nodes)
 		r.statistics.Nodes = append(r.statistics.Nodes, n)
@@ -54,33 +54,34 @@ func (r *reading) nodes(ctx context.Context) error {
 	return nil
 }
 
-// gaps reads what is missing of the nodes' logs: what a node dropped, what it answered that was no entry, and what nothing could be derived from. An entry was logged before
-// somebody noticed that it is missing.
+// gapsQuery reads what is missing of the nodes' logs in deployment $1: what a node dropped, and what it answered that was no entry. Where nothing of the daemon's log is before it, the
+// daemon before had logged up to then.
+const gapsQuery = `SELECT g.node_id, g.server_uuid, g.from_id, g.to_id, g.lost, coalesce(g.time_before, (
+			SELECT c.last_time FROM log_cursor c WHERE c.deployment_id = g.deployment_id AND c.node_id = g.node_id AND c.server_uuid <> g.server_uuid
+				AND c.started_at < g.found_at ORDER BY c.started_at DESC LIMIT 1)) AS time_before,
+		g.time_after, g.found_at, coalesce(g.reason, '') AS reason FROM log_gap g WHERE g.deployment_id = $1
+	UNION ALL SELECT m.node_id, m.server_uuid, m.log_id, m.log_id, 1, (
+			SELECT e.logged_at FROM log_entry e WHERE e.deployment_id = m.deployment_id AND e.node_id = m.node_id AND e.server_uuid = m.server_uuid AND e.log_id < m.log_id
+				ORDER BY e.log_id DESC LIMIT 1),
+		NULL, m.found_at, 'malformed' FROM log_malformed m JOIN log_cursor c USING (deployment_id, node_id, server_uuid)
+		WHERE m.deployment_id = $1 AND m.log_id > 0 AND m.log_id < c.next_id`
+
+// gaps reads what is missing of the nodes' logs, what nothing could be derived from included.
 func (r *reading) gaps(ctx context.Context) error {
-	rows, err := r.tx.Query(ctx, `SELECT node_id, time_before, time_after, found_at, coalesce(lost, -1) FROM log_gap WHERE deployment_id = $1 AND found_at >= $2
-		UNION ALL SELECT node_id, NULL, NULL, found_at, 1 FROM log_malformed WHERE deployment_id = $1 AND found_at >= $2
-		UNION ALL SELECT node_id, NULL, NULL, found_at, to_id - from_id + 1 FROM log_problem WHERE deployment_id = $1 AND found_at >= $2`,
-		r.deployment, r.run.Clock.ToWall(r.run.Began))
+	rows, err := r.tx.Query(ctx, `SELECT node_id, time_before, time_after, found_at, lost FROM (`+gapsQuery+`) AS g WHERE found_at >= $2
+		UNION ALL SELECT p.node_id, (SELECT min(e.logged_at) FROM log_entry e WHERE e.deployment_id = p.deployment_id AND e.node_id = p.node_id
+			AND e.server_uuid = p.server_uuid AND e.log_id BETWEEN p.from_id AND p.to_id), NULL, p.found_at, p.to_id - p.from_id + 1
+		FROM log_problem p WHERE p.deployment_id = $1 AND p.found_at >= $2`,
+		r.deployment, r.run.Clock.ToWall(r.run.Began.Add(-r.run.Slot)))
 	if err != nil {
 		return fmt.Errorf("read the gaps: %w", err)
 	}
 	var id int
-	var before, after *time.Time
-	var found time.Time
-	var lost int64
-	_, err = pgx.ForEachRow(rows, []any{&id, &before, &after, &found, &lost}, func() error {
-		i, known := r.byID[id]
-		if !known {
-			return nil
+	var part lostPart
+	_, err = pgx.ForEachRow(rows, []any{&id, &part.TimeBefore, &part.TimeAfter, &part.FoundAt, &part.Lost}, func() error {
+		if i, known := r.byID[id]; known {
+			r.statistics.Nodes[i].Gaps = append(r.statistics.Nodes[i].Gaps, part.gap(r.run.Clock))
 		}
-		gap := Gap{To: InstantOf(r.run.Clock.FromWall(found)), Lost: lost}
-		if after != nil {
-			gap.To = InstantOf(*after)
-		}
-		if before != nil {
-			gap.From = min(InstantOf(*before), gap.To)
-		}
-		r.statistics.Nodes[i].Gaps = append(r.statistics.Nodes[i].Gaps, gap)
 		return nil
 	})
 	if err != nil {
@@ -116,69 +117,29 @@ func (r *reading) blocks(ctx context.Context) error {
 
 // traces reads what nodes did with the blocks.
 func (r *reading) traces(ctx context.Context) error {
-	s := r.statistics
-	hashes := make([]string, len(s.Blocks))
-	for i, b := range s.Blocks {
+	hashes := make([]string, len(r.statistics.Blocks))
+	for i, b := range r.statistics.Blocks {
 		hashes[i] = b.Hash
 	}
-	rows, err := r.tx.Query(ctx, `SELECT h.n - 1, t.node_name, t.source, t.total_time, t.trace_completed_at
+	rows, err := r.tx.Query(ctx, `SELECT h.n - 1, t.node_name, t.source, t.trace_started_at, t.trace_completed_at, t.block_trace_id
 		FROM unnest($2::text[]) WITH ORDINALITY AS h(hash, n) JOIN block_trace t ON t.deployment_id = $1 AND t.block_id = h.hash WHERE t.status = 'Success'`,
 		r.deployment, hashes)
 	if err != nil {
 		return fmt.Errorf("read the traces: %w", err)
 	}
-	type taken struct {
-		at Instant
-		Integration
-	}
-	var all []taken
-	names := make(map[string]int, len(s.Nodes))
-	for i, n := range s.Nodes {
-		names[n.Name] = i
-	}
-	common, forked := s.Common(), Forked(s.Blocks)
-	heights := make([]int, len(s.Nodes)) // of the nodes' tips
-	var n int64
-	var name, source string
-	var total, completed float64
-	_, err = pgx.ForEachRow(rows, []any{&n, &name, &source, &total, &completed}, func() error {
-		b := s.Blocks[n]
-		at := Instant(completed * 1e6)
-		if i, known := names[name]; known {
-			node := &s.Nodes[i]
-			if b.Received >= s.Began && source != "Unknown" {
-				node.Traced++
-			}
-			switch {
-			case at > common:
-			case b.Height > heights[i]:
-				heights[i], node.Tips = b.Height, []string{b.Hash}
-			case b.Height == heights[i]:
-				node.Tips = append(node.Tips, b.Hash)
-			}
-		}
-		took := time.Duration(total*1e6) * time.Microsecond
-		switch {
-		case b.Received < s.Began:
-		case source == "External":
-			s.Applications = append(s.Applications, took)
-		case source == "Internal":
-			s.Productions = append(s.Productions, took)
-		}
-		if _, several := slices.BinarySearch(forked, b.Hash); several {
-			all = append(all, taken{at, Integration{Node: name, Hash: b.Hash}})
-		}
+	var all []success
+	var one success
+	var source string
+	var started, completed float64
+	_, err = pgx.ForEachRow(rows, []any{&one.block, &one.node, &source, &started, &completed, &one.order}, func() error {
+		one.source, one.started, one.completed = trace.Source(source), instantOfSeconds(started), instantOfSeconds(completed)
+		all = append(all, one)
 		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("read the traces: %w", err)
 	}
-	slices.Sort(s.Applications)
-	slices.Sort(s.Productions)
-	slices.SortStableFunc(all, func(a, b taken) int { return cmp.Compare(a.at, b.at) })
-	for _, t := range all {
-		s.Integrations = append(s.Integrations, t.Integration)
-	}
+	r.statistics.fillTraces(all)
 	return nil
 }
 

@@ -81,7 +81,7 @@ type NodeLog struct {
 	Lag time.Duration
 	// Listed says whether the list of nodes that are up had it last time.
 	Listed bool
-	// Gaps are what is missing before ReadTo, as far as it may lie in the run's time.
+	// Gaps are what is missing before ReadTo, as far as it may lie in the run's time or the slot before.
 	Gaps []Gap
 	// Traced counts its successful traces, of any known source, of the run's blocks (Statistics.Blocks without the one before).
 	Traced int
@@ -89,11 +89,13 @@ type NodeLog struct {
 	Tips []string
 }
 
-// Gap is a part of a node's log that is missing. What is missing was logged from From to To: the entries around it.
+// Gap is a part of a node's log that is missing. What is missing was logged from From to To. Entries are not in the order of their times: a daemon may log what it did
+// with a block when it is done, at the times at which it did it. So the entry after the gap may be older than those that are missing, and only
+// that they were logged before somebody noticed is certain.
 type Gap struct {
-	From Instant // 0: nothing is known before it
-	To   Instant
-	Lost int64 // entries; -1 when that is not known, and then perhaps none
+	From Instant // the earlier one of the entries around it; 0: nothing is known before it
+	To   Instant // when it was noticed, or later
+	Lost int64   // entries; -1 when that is not known, and then perhaps none
 }
 
 // LoadLog is what was seen of one load.

@@ -109,7 +109,12 @@ func (l Load) in(scope dsl.Scope) bool {
 	if scope.Kind != "" && scope.Kind != string(l.Kind) {
 		return false
 	}
-	return scope.Round == nil || strings.HasSuffix(l.Name, "-"+strconv.FormatInt(*scope.Round, 10))
+	return scope.Round == nil || InRound(l.Name, *scope.Round)
+}
+
+// InRound reports whether load of a name belongs to a round.
+func InRound(name string, round int64) bool {
+	return strings.HasSuffix(name, "-"+strconv.FormatInt(round, 10))
 }
 
 // tally adds what became of one load's transactions.

@@ -55,10 +55,11 @@ type header struct {
 	Scale   float64   `json:"clockScale"`
 }
 
-// end is the value of a run's last line, and of the lines about a step that failed.
+// end is the value of a run's last line, and of the lines that end an attempt of a step.
 type end struct {
-	Code  int    `json:"code"`
-	Error string `json:"error"`
+	Code  int        `json:"code"`
+	Error string     `json:"error"`
+	Began *time.Time `json:"began"` // of the attempt, wall time; records of older versions do not have it
 }
 
 // verdict is the value of a line about a claim.
@@ -77,7 +78,8 @@ type step struct {
 	attempt
 	name, action string
 	told, ended  time.Time
-	outcome      string // "" while it is under way
+	began        *time.Time // nil where the record does not say
+	outcome      string     // "" while it is under way
 	problem      string
 }
 
@@ -209,7 +211,7 @@ func (f *fold) step(line record.Line) error {
 		f.changed[s.attempt] = s
 		var how end
 		err := decode(line, &how)
-		s.problem = how.Error
+		s.problem, s.began = how.Error, how.Began
 		return err
 	}
 	if line.Name == lineIntent {
@@ -339,9 +341,9 @@ func (f *fold) batch() *pgx.Batch {
 		}
 		return a.attempt.attempt - b.attempt.attempt
 	}) {
-		b.Queue(`INSERT INTO run_step (run_id, step, attempt, name, action, told_at, ended_at, outcome, error) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-			ON CONFLICT (run_id, step, attempt) DO UPDATE SET ended_at = excluded.ended_at, outcome = excluded.outcome, error = excluded.error`,
-			f.id, s.attempt.step, s.attempt.attempt, null(s.name), text(s.action), s.told.UTC(), stamp(s.ended), null(s.outcome), null(s.problem))
+		b.Queue(`INSERT INTO run_step (run_id, step, attempt, name, action, started_at, told_at, ended_at, outcome, error) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+			ON CONFLICT (run_id, step, attempt) DO UPDATE SET started_at = excluded.started_at, ended_at = excluded.ended_at, outcome = excluded.outcome, error = excluded.error`,
+			f.id, s.attempt.step, s.attempt.attempt, null(s.name), text(s.action), s.began, s.told.UTC(), stamp(s.ended), null(s.outcome), null(s.problem))
 	}
 	for _, r := range f.rows {
 		b.Queue(r.sql, r.args...)

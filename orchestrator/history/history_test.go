@@ -88,7 +88,7 @@ func mustImport(t testing.TB, uri, text string) []history.Run {
 // recorded returns a record of a real run of a script with blocks, retries and claims: killed in its middle, or the same run resumed to its end.
 func recorded(t testing.TB, name string) string {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join("testdata", name+".record"))
+	text, err := os.ReadFile(filepath.Join("testdata", name+".jsonl"))
 	if err != nil {
 		t.Fatal(err)
 	}

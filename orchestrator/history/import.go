@@ -94,7 +94,7 @@ func connect(ctx context.Context, uri string) (*pgx.Conn, error) {
 	}
 	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
-		return nil, fmt.Errorf("connect to the database for the history: %w", err) // pgx names user, database and host, not the password
+		return nil, fmt.Errorf("connect to the database for the history, is it running, and is dbUri its address? %w", err) // pgx names user, database and host, not the password
 	}
 	if err := ready(ctx, conn); err != nil {
 		return nil, errors.Join(err, conn.Close(context.WithoutCancel(ctx)))

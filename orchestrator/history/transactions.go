@@ -18,7 +18,7 @@ const (
 	Included State = "included" // in a block of the best chain, Applied
 	Failed   State = "failed"   // in a block of the best chain, Failed
 	Rejected State = "rejected" // refused by the node that was to send it, and in no block of the best chain
-	Missing  State = "missing"  // received by some node, and in no block of the best chain so far
+	Missing  State = "missing"  // received by some node, not refused by the one that sends it, and in no block of the best chain so far
 	Unseen   State = "unseen"   // of an index that the rate gives, and no log tells of it: it was never sent
 	Unknown  State = "unknown"  // the logs are not complete enough to tell
 )
@@ -67,6 +67,16 @@ type Batch struct {
 	// Result is what became of the request for it, as in the record: done, refused, unknown and so on; "" when the run died before it knew.
 	Result string
 	Count  map[State]int64
+}
+
+// Round is what became of the transactions of one kind that have one experiment name, which in the script language ends in the round.
+type Round struct {
+	Experiment string
+	Kind       string // payments or zkapps
+	Count      map[State]int64
+	// P95 is the 95th percentile, by the nearest rank, of the time from the first reception of a transaction to the first reception of its block, over
+	// those in the best chain, in network time; nil where no transaction has both times.
+	P95 *time.Duration
 }
 
 // Ledger is what became of the transactions of a run. It holds a connection to the database, and does not change while it is open. Not safe for
@@ -125,16 +135,52 @@ func (l *Ledger) Batches(ctx context.Context) ([]Batch, error) {
 		var states []State
 		var counts []int64
 		err := row.Scan(&b.Experiment, &b.Batch, &b.Kind, &b.Node, &b.Intended, &b.Result, &states, &counts)
-		b.Count = map[State]int64{}
-		for i, s := range states {
-			b.Count[s] = counts[i]
-		}
+		b.Count = counted(states, counts)
 		return b, err //nolint:wrapcheck // the caller says what
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read the batches of the run: %w", err)
 	}
 	return batches, nil
+}
+
+// Rounds returns the rounds of the run, by experiment and kind, in the order in which they were asked for.
+func (l *Ledger) Rounds(ctx context.Context) ([]Round, error) {
+	rows, err := l.conn.Query(ctx, `WITH counts AS (SELECT experiment, kind, state, count(*) AS n FROM run_ledger GROUP BY 1, 2, 3),
+			states AS (SELECT experiment, kind, array_agg(state) AS names, array_agg(n) AS numbers FROM counts GROUP BY 1, 2),
+			latencies AS (SELECT experiment, kind, extract(epoch FROM percentile_disc(0.95) WITHIN GROUP (ORDER BY included - received)) * 1000000 AS p95
+				FROM run_ledger WHERE included IS NOT NULL AND received IS NOT NULL GROUP BY 1, 2),
+			rounds AS (SELECT experiment, kind, min(call) AS call FROM run_load WHERE run_id = $1 GROUP BY 1, 2)
+		SELECT experiment, kind, coalesce(names, '{}'), coalesce(numbers, '{}'), p95::bigint
+		FROM rounds LEFT JOIN states USING (experiment, kind) LEFT JOIN latencies USING (experiment, kind) ORDER BY call`, l.run)
+	if err != nil {
+		return nil, fmt.Errorf("read the rounds of the run: %w", err)
+	}
+	rounds, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (Round, error) {
+		var r Round
+		var states []State
+		var counts []int64
+		var microseconds *int64
+		err := row.Scan(&r.Experiment, &r.Kind, &states, &counts, &microseconds)
+		r.Count = counted(states, counts)
+		if microseconds != nil {
+			r.P95 = new(time.Duration(*microseconds) * time.Microsecond)
+		}
+		return r, err //nolint:wrapcheck // the caller says what
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the rounds of the run: %w", err)
+	}
+	return rounds, nil
+}
+
+// counted makes a map of two lists.
+func counted(states []State, counts []int64) map[State]int64 {
+	count := map[State]int64{}
+	for i, s := range states {
+		count[s] = counts[i]
+	}
+	return count
 }
 
 // Each calls each with the transactions that are in one of these states, in the order of batches and indexes; without any, with all. It reads them

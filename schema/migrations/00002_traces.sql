@@ -193,49 +193,74 @@ SELECT d.node_name, d.time, d.sender, d.outcome_time, d.outcome, d.reason,
 FROM tx_diffs d CROSS JOIN jsonb_array_elements(d.diff) AS tx;
 COMMENT ON VIEW received_txs IS 'tx_diffs with one row per transaction.';
 
--- Retention.
+-- Retention. Dropping a partition takes a lock on the table that it belongs to, which everybody waits behind, who reads or writes it, for as
+-- long as an older reader keeps the dropper waiting. So each of these functions gives up after a fifth of a second of waiting for any lock
+-- (error lock_not_available), and is called again later. That is less than deadlock_timeout, too, so that it is always the dropper that gives
+-- way, in whichever order others lock the tables.
 
-CREATE FUNCTION drop_days_before(a_day date) RETURNS int LANGUAGE plpgsql AS $$
-DECLARE
-    d partition_day;
-    t partitioned_table;
-    dropped int := 0;
+CREATE FUNCTION delete_traces_before(a_day date, a_most int) RETURNS int LANGUAGE sql SET lock_timeout = '200ms' AS $$
+    WITH old AS (
+        DELETE FROM block_trace WHERE (deployment_id, block_trace_id) IN (
+            SELECT deployment_id, block_trace_id FROM block_trace
+            WHERE trace_completed_at BETWEEN 0 AND extract(epoch FROM a_day::timestamp) AND block_id <> '0' LIMIT a_most)
+        RETURNING deployment_id, block_trace_id
+    ), interruptions AS (
+        DELETE FROM sw_interruptions i USING old WHERE i.deployment_id = old.deployment_id AND i.block_trace_id = old.block_trace_id
+    )
+    SELECT count(*)::int FROM old
+$$;
+COMMENT ON FUNCTION delete_traces_before IS 'Deletes at most so many of the block traces that ended before this UTC day. Returns how many: fewer when there are no more.';
+
+CREATE FUNCTION partitions_before(a_day date) RETURNS TABLE (part text, deployment_id int, day date) LANGUAGE sql STABLE AS $$
+    SELECT p.part, d.deployment_id, d.day
+    FROM partition_day d CROSS JOIN partitioned_table t
+    CROSS JOIN LATERAL (SELECT t.name || '_' || d.deployment_id || '_' || to_char(d.day, 'YYYYMMDD') AS part) p
+    WHERE t.by_day AND d.day < a_day AND to_regclass(quote_ident(p.part)) IS NOT NULL
+    ORDER BY d.day, d.deployment_id, t.name
+$$;
+COMMENT ON FUNCTION partitions_before IS 'Lists the partitions of the days before this UTC day that are still there, oldest first.';
+
+CREATE FUNCTION drop_partition(a_part text, a_deployment int, a_day date) RETURNS void LANGUAGE plpgsql SET lock_timeout = '200ms' AS $$
 BEGIN
     PERFORM lock_partitions();
-    FOR d IN SELECT * FROM partition_day WHERE day < a_day ORDER BY deployment_id, day LOOP
-        FOR t IN SELECT * FROM partitioned_table WHERE by_day ORDER BY name LOOP
-            EXECUTE format('DROP TABLE IF EXISTS %I', t.name || '_' || d.deployment_id || '_' || to_char(d.day, 'YYYYMMDD'));
-            dropped := dropped + 1;
-        END LOOP;
+    EXECUTE format('DROP TABLE IF EXISTS %I', a_part);
+    DELETE FROM partition_day p WHERE p.deployment_id = a_deployment AND p.day = a_day
+        AND NOT EXISTS (SELECT FROM partitions_before(a_day + 1) b WHERE b.deployment_id = a_deployment AND b.day = a_day);
+END $$;
+COMMENT ON FUNCTION drop_partition IS 'Drops one of the partitions that partitions_before lists. Fails with lock_not_available while somebody reads or writes its table; call it again then.';
+
+CREATE FUNCTION drop_days_before(a_day date) RETURNS int LANGUAGE plpgsql SET lock_timeout = '200ms' AS $$
+DECLARE
+    dropped int := 0;
+    p record;
+BEGIN
+    PERFORM delete_traces_before(a_day, 2147483647);
+    FOR p IN SELECT * FROM partitions_before(a_day) LOOP
+        PERFORM drop_partition(p.part, p.deployment_id, p.day);
+        dropped := dropped + 1;
     END LOOP;
-    DELETE FROM partition_day WHERE day < a_day;
-    DELETE FROM sw_interruptions i USING block_trace b
-    WHERE b.deployment_id = i.deployment_id AND b.block_trace_id = i.block_trace_id
-        AND b.trace_completed_at BETWEEN 0 AND extract(epoch FROM a_day::timestamp) AND b.block_id <> '0';
-    DELETE FROM block_trace
-    WHERE trace_completed_at BETWEEN 0 AND extract(epoch FROM a_day::timestamp) AND block_id <> '0';
     RETURN dropped;
 END $$;
-COMMENT ON FUNCTION drop_days_before IS 'Drops the partitions of the days before this UTC day, and the block traces that ended before it. Returns the number of partitions. Transactions, blocks and experiments stay.';
+COMMENT ON FUNCTION drop_days_before IS 'All of it at once, by hand: drops the partitions of the days before this UTC day, and the block traces that ended before it. Returns the number of partitions. Transactions, blocks and experiments stay. Fails with lock_not_available, and does nothing, while somebody reads or writes one of the tables; call it again then.';
 
-CREATE FUNCTION drop_deployment(a_deployment int) RETURNS void LANGUAGE plpgsql AS $$
+CREATE FUNCTION drop_deployment(a_deployment int) RETURNS void LANGUAGE plpgsql SET lock_timeout = '200ms' AS $$
 DECLARE
     t partitioned_table;
     name text;
 BEGIN
-    PERFORM lock_partitions();
-    FOR t IN SELECT * FROM partitioned_table ORDER BY partitioned_table.name LOOP
-        EXECUTE format('DROP TABLE IF EXISTS %I', t.name || '_' || a_deployment);
-    END LOOP;
-    -- What else belongs to the deployment: children first.
+    -- Rows first, which locks nothing that others need: children before their parents.
     FOREACH name IN ARRAY ARRAY['log_gap', 'log_malformed', 'log_problem', 'log_reader', 'log_cursor', 'log_node', 'data', 'sw_interruptions', 'node_restarts', 'experiment_batch', 'block',
         'partition_day'] LOOP
         IF to_regclass(name) IS NOT NULL THEN
             EXECUTE format('DELETE FROM %I WHERE deployment_id = $1', name) USING a_deployment;
         END IF;
     END LOOP;
+    PERFORM lock_partitions();
+    FOR t IN SELECT * FROM partitioned_table ORDER BY partitioned_table.name LOOP
+        EXECUTE format('DROP TABLE IF EXISTS %I', t.name || '_' || a_deployment);
+    END LOOP;
     DELETE FROM deployment WHERE deployment_id = a_deployment;
 END $$;
-COMMENT ON FUNCTION drop_deployment IS 'Removes a deployment with everything that belongs to it. Runs stay, and forget which deployment they had.';
+COMMENT ON FUNCTION drop_deployment IS 'Removes a deployment with everything that belongs to it. Runs stay, and forget which deployment they had. Fails with lock_not_available, and does nothing, while somebody reads or writes one of the tables; call it again then.';
 
 -- +goose StatementEnd

@@ -209,21 +209,26 @@ BEGIN
         ORDER BY hash
         ON CONFLICT DO NOTHING
         RETURNING exp, round, batch, part
-    ), keys AS (SELECT DISTINCT exp, round, batch, part FROM added WHERE exp IS NOT NULL)
+    ), changed AS ( -- whoever judges a transaction has received it
+        UPDATE unique_txs u SET time = least(u.time, own.time), sent_at = least(u.sent_at, own.sent_at), outcome = least(u.outcome, own.outcome)
+        FROM (
+            SELECT hash, min(time) AS time, min(time) FILTER (WHERE outcome IS NULL) AS sent_at, min(outcome) AS outcome
+            FROM unnest(a_hashes, a_times, a_outcomes) AS t(hash, time, outcome)
+            GROUP BY hash
+        ) AS own JOIN unique_txs old ON old.deployment_id = a_deployment AND old.hash = own.hash
+        WHERE u.deployment_id = a_deployment AND u.hash = own.hash
+            AND (u.time, u.sent_at, u.outcome) IS DISTINCT FROM (least(u.time, own.time), least(u.sent_at, own.sent_at), least(u.outcome, own.outcome))
+        RETURNING u.exp, u.round, u.batch, u.part, own.time < old.time AS earlier
+    ), keys AS (
+        SELECT exp, round, batch, part FROM added WHERE exp IS NOT NULL
+        UNION SELECT exp, round, batch, part FROM changed WHERE exp IS NOT NULL AND earlier
+    )
     SELECT array_agg(exp), array_agg(round), array_agg(batch), array_agg(part) INTO exps, rounds, batches, parts FROM keys;
-    UPDATE unique_txs u SET sent_at = least(u.sent_at, own.sent_at), outcome = least(u.outcome, own.outcome)
-    FROM (
-        SELECT hash, min(time) FILTER (WHERE outcome IS NULL) AS sent_at, min(outcome) AS outcome
-        FROM unnest(a_hashes, a_times, a_outcomes) AS t(hash, time, outcome)
-        GROUP BY hash
-    ) AS own
-    WHERE u.deployment_id = a_deployment AND u.hash = own.hash
-        AND (u.sent_at, u.outcome) IS DISTINCT FROM (least(u.sent_at, own.sent_at), least(u.outcome, own.outcome));
     IF exps IS NOT NULL THEN
         PERFORM refresh_experiments(a_deployment, exps, rounds, batches, parts);
     END IF;
 END $$;
-COMMENT ON FUNCTION store_own_txs IS 'Takes the transactions of one batch''s events that have no sender, the node being the source itself: outcome is null for received, else accepted or rejected. After store_received_txs with the received ones; in any order, repeats allowed.';
+COMMENT ON FUNCTION store_own_txs IS 'Takes the transactions of one batch''s events that have no sender, the node being the source itself: outcome is null for received, else accepted or rejected. After store_received_txs with the received ones; in any order, repeats allowed. Whoever judges a transaction has received it: its time is not later.';
 
 CREATE FUNCTION store_block(a_deployment int, a_state_hash text, a_previous text, a_length int, a_slot int, a_received timestamptz,
     a_hashes text[], a_types text[], a_memos text[], a_results text[]) RETURNS void LANGUAGE plpgsql SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
@@ -342,7 +347,7 @@ COMMENT ON COLUMN uniq_sws.time_added IS 'Earliest by any node''s clock; so are 
 COMMENT ON COLUMN uniq_sws.exp IS 'Experiment of the first transaction that belongs to one; so is round.';
 SELECT register_partitioned('uniq_sws', false);
 
-CREATE FUNCTION store_sws(a_deployment int, a_loaded_on date, a_from bigint, a_to bigint) RETURNS void LANGUAGE plpgsql SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+CREATE FUNCTION store_sws(a_deployment int, a_loaded_on date, a_ids bigint[]) RETURNS void LANGUAGE plpgsql SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 BEGIN
     PERFORM lock_derived(a_deployment);
     INSERT INTO uniq_sws AS old (deployment_id, fst_work_id, snd_work_id, fee, prover, sender, fst_work_type, snd_work_type,
@@ -353,8 +358,9 @@ BEGIN
         (array_agg(sender ORDER BY block_trace_checkpoint_id) FILTER (WHERE sender IS NOT NULL))[1],
         max(fst_work_type), max(snd_work_type), max(fst_work_tx_hash), max(snd_work_tx_hash), max(fst_work_tx_memo), max(snd_work_tx_memo),
         min(time) FILTER (WHERE action = 'added'), min(time) FILTER (WHERE action = 'received'), min(time) FILTER (WHERE action = 'scheduled')
-    FROM sw_traces
-    WHERE deployment_id = a_deployment AND loaded_on = a_loaded_on AND block_trace_checkpoint_id BETWEEN a_from AND a_to
+    FROM unnest(a_ids) AS k(id)
+    CROSS JOIN LATERAL (SELECT * FROM sw_traces
+        WHERE deployment_id = a_deployment AND loaded_on = a_loaded_on AND block_trace_checkpoint_id = k.id OFFSET 0) AS t
     GROUP BY fst_work_id, snd_work_id
     ON CONFLICT (fst_work_id, snd_work_id, deployment_id) DO UPDATE SET
         fee = coalesce(old.fee, excluded.fee), prover = coalesce(old.prover, excluded.prover), sender = coalesce(old.sender, excluded.sender),
@@ -368,9 +374,10 @@ BEGIN
     WHERE excluded.time_added < coalesce(old.time_added, 'infinity') OR excluded.time_received < coalesce(old.time_received, 'infinity')
         OR excluded.time_scheduled < coalesce(old.time_scheduled, 'infinity')
         OR old.fee IS NULL AND excluded.fee IS NOT NULL OR old.prover IS NULL AND excluded.prover IS NOT NULL OR old.sender IS NULL AND excluded.sender IS NOT NULL
+        OR old.fst_work_type IS NULL AND excluded.fst_work_type IS NOT NULL OR old.snd_work_type IS NULL AND excluded.snd_work_type IS NOT NULL
         OR old.fst_work_tx_hash IS NULL AND excluded.fst_work_tx_hash IS NOT NULL OR old.snd_work_tx_hash IS NULL AND excluded.snd_work_tx_hash IS NOT NULL;
 END $$;
-COMMENT ON FUNCTION store_sws IS 'Takes over the SNARK pool events that the same transaction has put into sw_traces, by the range of their ids.';
+COMMENT ON FUNCTION store_sws IS 'Takes over SNARK pool events that the same transaction has put into sw_traces, by their ids. The loader may leave out those that say nothing new.';
 
 CREATE VIEW experiments AS
 SELECT exp, round, deployment_id,

@@ -48,6 +48,7 @@ CREATE TABLE run_step (
     attempt int NOT NULL,
     name text,
     action text NOT NULL,
+    started_at timestamptz,
     told_at timestamptz NOT NULL,
     ended_at timestamptz,
     outcome text,
@@ -58,7 +59,8 @@ COMMENT ON TABLE run_step IS 'Attempts of steps. Writer: orchestrator.';
 COMMENT ON COLUMN run_step.step IS 'Number of the step in the plan, from 0 on.';
 COMMENT ON COLUMN run_step.attempt IS 'From 1 on. One that was cut short is continued under its number when the run is resumed.';
 COMMENT ON COLUMN run_step.name IS 'Name that the script gives it; null for none.';
-COMMENT ON COLUMN run_step.told_at IS 'Wall time of the first line about it: it began no later than that. The record does not say when it began.';
+COMMENT ON COLUMN run_step.started_at IS 'Wall time; null while it is under way, when it was cut short, and where the record does not say when it began.';
+COMMENT ON COLUMN run_step.told_at IS 'Wall time of the first line about it: it began no later than that.';
 COMMENT ON COLUMN run_step.ended_at IS 'Wall time; null while it is under way, or when it was cut short.';
 COMMENT ON COLUMN run_step.outcome IS 'done, failed, retried (failed, and another attempt follows) or skipped; null while it is under way, or when it was cut short.';
 
@@ -150,7 +152,7 @@ CREATE FUNCTION run_transactions(a_run text) RETURNS TABLE (
     experiment text, batch int, ix int, kind text, node text, hash text, state text, reason text,
     received timestamptz, accepted timestamptz, seen_by int,
     state_hash text, blockchain_length int, global_slot int, included timestamptz
-) LANGUAGE plpgsql STABLE SET plan_cache_mode = force_custom_plan SET work_mem = '64MB' SET enable_memoize = off SET jit = off AS $$
+) LANGUAGE plpgsql STABLE SET plan_cache_mode = force_custom_plan SET work_mem = '64MB' SET jit = off SET enable_memoize = off SET enable_nestloop = off AS $$
 #variable_conflict use_column
 DECLARE
     dep int;
@@ -194,18 +196,20 @@ BEGIN
             SELECT * FROM received
             UNION ALL -- included without any node having told of its reception
             SELECT l.*, b.hash, substr(b.memo, length(l.prefix) + 1), NULL FROM blocks b JOIN loads l USING (call)
-            WHERE b.block_received >= low AND NOT EXISTS (SELECT FROM received r WHERE r.call = b.call AND r.hash = b.hash)
-            AND NOT EXISTS (SELECT FROM unique_txs u WHERE u.deployment_id = dep AND u.hash = b.hash)
+            LEFT JOIN received r ON r.call = b.call AND r.hash = b.hash
+            LEFT JOIN LATERAL (SELECT u.hash FROM unique_txs u WHERE u.deployment_id = dep AND u.hash = b.hash AND r.hash IS NULL OFFSET 0) u ON true
+            WHERE b.block_received >= low AND r.hash IS NULL AND u.hash IS NULL
         ) f WHERE f.rest ~ '^(0|[1-9][0-9]{0,8})$'
     ), diffs AS MATERIALIZED ( -- told from others by their keys; one row for each, however many nodes have it
         SELECT t.diff_key, min(t.block_trace_checkpoint_id) AS sample, bit_or(n.bit) FILTER (WHERE t.action = 'received') AS nodes,
+            bool_or(t.sender IS NOT NULL) AS gossiped,
             min(t.time) FILTER (WHERE t.sender IS NULL AND t.action = 'accepted') AS accepted,
             min(coalesce(t.reason, 'no reason given')) FILTER (WHERE t.sender IS NULL AND t.action = 'rejected') AS refused
         FROM tx_traces t LEFT JOIN unnest(names, bits) AS n(name, bit) ON n.name = t.node_name
         WHERE t.deployment_id = dep AND t.time BETWEEN low AND high AND (t.action = 'received' OR t.sender IS NULL)
         GROUP BY t.diff_key
     ), events AS MATERIALIZED ( -- a transaction may come in several diffs, and a node that saw two of them counts once
-        SELECT e.value ->> 1 AS hash, bit_count(bit_or(d.nodes)) AS nodes, min(d.accepted) AS accepted, min(d.refused) AS refused
+        SELECT e.value ->> 1 AS hash, bit_count(bit_or(d.nodes)) AS nodes, bool_or(d.gossiped) AS gossiped, min(d.accepted) AS accepted, min(d.refused) AS refused
         FROM diffs d
         CROSS JOIN LATERAL (SELECT s.diff FROM tx_traces s WHERE s.deployment_id = dep AND s.block_trace_checkpoint_id = d.sample OFFSET 0) t
         CROSS JOIN LATERAL jsonb_array_elements(CASE jsonb_typeof(t.diff) WHEN 'array' THEN t.diff ELSE '[]' END) e
@@ -213,9 +217,11 @@ BEGIN
     )
     SELECT i.experiment, i.batch, i.ix, i.kind, i.node, i.hash::text,
         CASE WHEN b.result = 'Failed' THEN 'failed' WHEN b.hash IS NOT NULL THEN 'included' WHEN NOT whole THEN 'unknown'
-            WHEN e.refused IS NOT NULL AND e.accepted IS NULL THEN 'rejected' ELSE 'missing' END,
+            WHEN e.accepted IS NOT NULL THEN 'missing' WHEN e.refused IS NOT NULL THEN 'rejected'
+            WHEN e.gossiped OR i.told THEN 'missing' ELSE 'unknown' END, -- a node gossips what it has accepted
         CASE WHEN b.hash IS NOT NULL THEN NULL WHEN NOT whole THEN 'no node''s log is complete, so the block with it may be missing'
-            WHEN e.accepted IS NULL THEN e.refused END,
+            WHEN e.accepted IS NOT NULL THEN NULL WHEN e.refused IS NOT NULL THEN e.refused
+            WHEN NOT (e.gossiped OR i.told) THEN 'the sending node''s log is not complete, or not read to the end of the batch: it may have refused it' END,
         i.time, e.accepted, coalesce(e.nodes, 0)::int, b.state_hash::text, b.blockchain_length, b.global_slot, b.block_received
     FROM indexed i
     LEFT JOIN blocks b ON b.call = i.call AND b.hash = i.hash
@@ -226,6 +232,6 @@ BEGIN
     FROM loads l CROSS JOIN LATERAL generate_series(0, l.due - 1) AS n(ix)
     WHERE NOT EXISTS (SELECT FROM indexed i WHERE i.call = l.call AND i.ix = n.ix);
 END $$;
-COMMENT ON FUNCTION run_transactions IS 'The transactions of a run, in no order: one row for each that a log or a block tells of, matched by the memo, and one without a hash for each index that rate and time would have given by now and nothing tells of. state: included (in the best chain, Applied), failed (there, Failed), rejected (the node that was to send it refused it, reason says why; no block has it), missing (some node received it, no block has it; no log says whether a pool has dropped it since), unseen (no log and no block tells of it, and the log of the node that was to send it is complete), unknown (the logs are not complete enough to tell, reason says which). received: by the first node; accepted: by the node that sends it; seen_by: nodes that received it. Times are the nodes'' own.';
+COMMENT ON FUNCTION run_transactions IS 'The transactions of a run, in no order: one row for each that a log or a block tells of, matched by the memo, and one without a hash for each index that rate and time would have given by now and nothing tells of. state: included (in the best chain, Applied), failed (there, Failed), rejected (the node that was to send it refused it, reason says why; no block has it), missing (some node received it, no block has it; no log says whether a pool has dropped it since), unseen (no log and no block tells of it, and the log of the node that was to send it is complete), unknown (the logs are not complete enough to tell, reason says which; so is what only the sending node received, while its log may lack that it was refused). received: by the first node; accepted: by the node that sends it; seen_by: nodes that received it. Times are the nodes'' own.';
 
 -- +goose StatementEnd

@@ -15,3 +15,9 @@ SELECT store_received_txs(1, '{7mX0,7mX1,7mX2}', '{payment,payment,payment}', '{
     '{2024-05-01 10:00:00Z,2024-05-01 10:00:10Z,2024-05-01 10:00:20.5Z}');
 SELECT store_block(1, '3NA', NULL, 10, 20, '2024-05-01 10:03:00Z', '{7mX0}', '{payment}', '{churn-0-0-0}', '{Applied}');
 SELECT settle_chain(1);
+SELECT store_received_txs(1, array_agg('7mZ' || r || i), array_agg(CASE WHEN r % 2 = 0 THEN 'zkapp:1:0' ELSE 'payment' END), array_agg(format('churn-%s-%s', prefix, i)),
+    array_agg('2024-05-01 10:00:00Z'::timestamptz + i * interval '10 s'))
+FROM (VALUES (2, '0-2'), (3, '1-0'), (4, '1-1'), (5, '2-0'), (6, '2-1')) AS b(r, prefix), generate_series(0, 5) AS i WHERE i < 9 - r;
+SELECT store_block(1, '3NB', '3NA', 11, 21, '2024-05-01 10:06:00.25Z', array_agg(hash), array_agg(type::text), array_agg(memo), array_agg(CASE WHEN ix = 2 THEN 'Failed' ELSE 'Applied' END))
+FROM unique_txs WHERE hash LIKE '7mZ%' AND hash <> '7mZ30';
+SELECT settle_chain(1);
