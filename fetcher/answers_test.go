@@ -10,6 +10,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"provingground/fetcher"
 	"provingground/internal/clock"
@@ -271,6 +273,25 @@ func TestFlushDoesNotReachAnotherRun(t *testing.T) {
 	}
 	if gap := store.gaps[rowKey{lone, itntest.ServerUUID(1), 11}]; gap.Reason != fetcher.GapRestart || gap.To != 0 || !gap.Before.Equal(at(10)) {
 		t.Errorf("the end of the first run is told as %+v", gap)
+	}
+}
+
+// TestGapsOfOneAnswerAreOneLine: a node whose log has many holes does not fill ours.
+func TestGapsOfOneAnswerAreOneLine(t *testing.T) {
+	core, logs := observer.New(zap.WarnLevel)
+	withNode(t, 0, 5*time.Second, func(n *itntest.Node) {
+		n.Script("internalLogs", answer(entryText(3), entryText(4), entryText(7), entryText(10)), answer())
+	}, func(o *fetcher.Options) { o.Log = zap.New(core) })
+	var said []map[string]any
+	for _, line := range logs.FilterMessage("entries are missing").All() {
+		said = append(said, line.ContextMap())
+	}
+	want := []map[string]any{{
+		"node": lone, "server_uuid": itntest.ServerUUID(1), "gaps": int64(3), "entries": int64(6), "from": int64(1), "to": int64(9),
+		"reasons": []any{"before-first-fetch", "dropped"},
+	}}
+	if diff := cmp.Diff(want, said); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 

@@ -162,8 +162,12 @@ func (c *Collector) discover(ctx context.Context) []*node {
 		return nil
 	}
 	if err != nil {
+		said := "the list of nodes could not be had; going on with the last one"
+		if c.counters.read().Discoveries == 0 {
+			said = "the list of nodes could not be had, and there is none yet; asking again"
+		}
 		c.counters.count(func(m *Metrics) { m.DiscoveryErrors++ })
-		c.opts.Log.Warn("the list of nodes could not be had; going on with the last one", zap.Error(err))
+		c.opts.Log.Warn(said, zap.Duration("pause", c.opts.DiscoverEvery), zap.Error(err))
 		return c.listed()
 	}
 	c.counters.count(func(m *Metrics) { m.Discoveries++ })
@@ -434,7 +438,9 @@ func (c *Collector) Nodes() []NodeStatus {
 	defer c.mu.Unlock()
 	statuses := make([]NodeStatus, 0, len(c.nodes))
 	for n := range maps.Values(c.nodes) {
-		statuses = append(statuses, n.status)
+		status := n.status
+		status.Frozen = c.frozen && status.Active
+		statuses = append(statuses, status)
 	}
 	slices.SortFunc(statuses, func(a, b NodeStatus) int {
 		return cmp.Or(cmp.Compare(a.NodeName, b.NodeName), cmp.Compare(a.SubmitterPK, b.SubmitterPK))
@@ -446,8 +452,10 @@ func (c *Collector) Nodes() []NodeStatus {
 func (c *Collector) Metrics() Metrics {
 	m := c.counters.read()
 	m.Requesting, m.Probing, m.Memory = c.requesting.metrics(), c.probing.metrics(), c.memory.metrics()
-	never := false
 	for _, n := range c.Nodes() {
+		if n.LastSuccess.After(m.NewestSuccess) {
+			m.NewestSuccess = n.LastSuccess
+		}
 		switch n.State {
 		case Connecting:
 			m.Connecting++
@@ -459,13 +467,12 @@ func (c *Collector) Metrics() Metrics {
 			m.Stopped++
 			continue
 		}
-		never = never || n.LastSuccess.IsZero()
-		if m.OldestSuccess.IsZero() || n.LastSuccess.Before(m.OldestSuccess) {
+		switch {
+		case n.LastSuccess.IsZero():
+			m.NeverRead++
+		case m.OldestSuccess.IsZero() || n.LastSuccess.Before(m.OldestSuccess):
 			m.OldestSuccess = n.LastSuccess
 		}
-	}
-	if never {
-		m.OldestSuccess = time.Time{}
 	}
 	return m
 }

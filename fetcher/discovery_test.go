@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"provingground/fetcher"
 	"provingground/orchestrator/simnet"
@@ -118,6 +121,38 @@ func TestNodesComeAndGo(t *testing.T) {
 	})
 }
 
+// TestNodesThatAreNeverRead: a node that nobody can read does not hide how far behind the others are, and is counted.
+func TestNodesThatAreNeverRead(t *testing.T) {
+	inVirtualTime(t, simnet.Options{Nodes: 2}, func(w *world) {
+		core, logs := observer.New(zap.WarnLevel)
+		found := &lists{err: errors.New("no list")}
+		options := w.options()
+		options.Discover, options.Log = found, zap.New(core)
+		collector, stop := w.collect(options)
+		w.pass(2 * time.Minute)
+		if m := collector.Metrics(); m.NeverRead != 0 || !m.OldestSuccess.IsZero() || !m.NewestSuccess.IsZero() {
+			t.Errorf("without a list: %+v", m)
+		}
+		found.set(append(w.list(), entry(t, "127.0.0.99:1", "nobody")), nil)
+		w.pass(2 * time.Minute)
+		found.set(nil, errors.New("no list"))
+		w.pass(2 * time.Minute)
+		recent := w.clock.Now().Add(-20 * time.Second)
+		if m := collector.Metrics(); m.NeverRead != 1 || m.Backoff != 1 || m.OldestSuccess.Before(recent) || m.NewestSuccess.Before(m.OldestSuccess) {
+			t.Errorf("at %v: %+v", w.clock.Now(), m)
+		}
+		stop()
+		var said []string
+		for _, entry := range logs.FilterMessageSnippet("the list of nodes").All() {
+			said = append(said, entry.Message)
+		}
+		const never, again = "the list of nodes could not be had, and there is none yet; asking again", "the list of nodes could not be had; going on with the last one"
+		if diff := cmp.Diff([]string{never, again}, slices.Compact(said)); diff != "" {
+			t.Errorf("the log (-want +got):\n%s", diff)
+		}
+	})
+}
+
 func TestOnlineList(t *testing.T) {
 	inVirtualTime(t, simnet.Options{Nodes: 2, Slot: 30 * time.Second, Faults: parseFaults(t, "list-malformed#1; list-no-port#2")}, func(w *world) {
 		online, err := uptime.NewOnlineList(w.OnlineURL(), w.Transport(), 0)
@@ -200,6 +235,10 @@ func TestFreezeUnfreezeReset(t *testing.T) {
 		}
 		freeze()
 		freeze() // twice is once
+		frozen := func(n fetcher.NodeStatus) bool { return n.Frozen }
+		if nodes := collector.Nodes(); slices.ContainsFunc(nodes, func(n fetcher.NodeStatus) bool { return !frozen(n) }) {
+			t.Errorf("nodes do not say that they are frozen: %+v", nodes)
+		}
 		if m := collector.Metrics(); m.Stopped != 3 || !collector.Frozen() {
 			t.Errorf("frozen: %+v", m)
 		}
@@ -211,7 +250,7 @@ func TestFreezeUnfreezeReset(t *testing.T) {
 		}
 		collector.Unfreeze()
 		w.pass(20 * time.Second)
-		if m := collector.Metrics(); m.Running != 3 || collector.Frozen() || len(w.store.rows) <= stored {
+		if m := collector.Metrics(); m.Running != 3 || collector.Frozen() || slices.ContainsFunc(collector.Nodes(), frozen) || len(w.store.rows) <= stored {
 			t.Errorf("unfrozen: %+v", m)
 		}
 		lists = found.calls

@@ -37,8 +37,13 @@ type Metrics struct {
 	Requesting                            GateMetrics
 	Probing                               GateMetrics // requests to nodes that did not answer last time or were not asked yet
 	Memory                                GateMetrics // bytes of answers that are not committed yet
-	// OldestSuccess is when the node that has waited longest, of those that should be read, was last read to its end, wall time; zero when one never was or there is none.
+	// NeverRead is how many nodes, of those that should be read, were not read to their end since the Collector was made.
+	NeverRead int
+	// OldestSuccess is when the node that has waited longest, of those that should be read and were, was last read to its end, wall time; zero
+	// when there is none.
 	OldestSuccess time.Time
+	// NewestSuccess is when any node was last read to its end, wall time; zero when none ever was.
+	NewestSuccess time.Time
 }
 
 type counters struct {

@@ -53,6 +53,8 @@ type NodeStatus struct {
 	NodeName string `json:"node_name"`
 	Active   bool   `json:"active"` // in the latest list; GET /nodes shows these
 	State    State  `json:"state"`
+	// Frozen tells that the node is listed and is not read because of Freeze; its State is Stopped once its reader has ended.
+	Frozen bool `json:"frozen,omitempty"`
 	// LastLogID is the ID of the last stored entry of the present run of the daemon, 0 before the first one.
 	LastLogID int `json:"last_log_id"`
 	// ServerUUID is that run; empty before the node was reached.

@@ -316,7 +316,7 @@ func TestOutlasting(t *testing.T) {
 		began := time.Now()
 		cancel(why)
 		<-lasting.Done()
-		if took := time.Since(began); took != 10*time.Second || context.Cause(lasting) != why {
+		if took := time.Since(began); took != 10*time.Second || !errors.Is(context.Cause(lasting), why) {
 			t.Errorf("it ended after %s: %v", took, context.Cause(lasting))
 		}
 		other, done := outlasting(ctx, time.Hour) // of one that has ended

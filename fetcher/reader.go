@@ -44,6 +44,7 @@ type reader struct {
 	failures int       // in a row
 	last     time.Time // when the last answer of this run was asked for, wall time; zero before the first
 	answer   int64     // length that the next answer is expected to have
+	wasLong  bool      // the last answer was a long one, so that the next one waits for the turn before it is asked for
 	hasLong  bool      // it has the turn of long answers
 	odd      map[int]bool
 }
@@ -137,6 +138,9 @@ func (r *reader) request(ctx context.Context, send func(ctx context.Context) err
 // of it.
 func (r *reader) authenticate(ctx context.Context) error {
 	var daemon itn.Identity
+	if err := r.expectLong(ctx); err != nil {
+		return err
+	}
 	x := &exchange{long: r.takeLong}
 	err := r.request(ctx, func(ctx context.Context) (err error) {
 		daemon, err = r.client.Auth(x.in(ctx))
@@ -179,14 +183,15 @@ func (r *reader) poll(ctx context.Context, began time.Time) error {
 
 // fetch asks for what is new and stores it, if there is anything.
 func (r *reader) fetch(ctx context.Context, began time.Time) (stored bool, err error) {
+	if err := r.expectLong(ctx); err != nil {
+		return false, err
+	}
+	defer r.giveLong()
 	held := r.answer * inMemory
 	if err := r.memory.take(ctx, held); err != nil {
 		return false, err
 	}
-	defer func() {
-		r.memory.give(held)
-		r.giveLong()
-	}()
+	defer func() { r.memory.give(held) }()
 
 	cursor := r.cursor
 	logs, malformed, size, err := r.ask(ctx, cursor.Next)
@@ -202,6 +207,7 @@ func (r *reader) fetch(ctx context.Context, began time.Time) (stored bool, err e
 	if err != nil {
 		return false, err
 	}
+	r.wasLong = size > usualAnswer
 	r.memory.grow(size*inMemory - held)
 	held, r.answer = size*inMemory, min(max(size, 1), usualAnswer)
 
@@ -266,8 +272,18 @@ func (r *reader) ask(ctx context.Context, start int) (logs []itn.Log, malformed 
 	return logs, malformed, int64(x.body.Len()), err
 }
 
+// expectLong waits for the turn of long answers where one is likely, before there is anything in which others would be kept waiting: a request
+// under way, or memory.
+func (r *reader) expectLong(ctx context.Context) error {
+	if !r.wasLong {
+		return nil
+	}
+	return r.takeLong(ctx)
+}
+
 // takeLong waits for the turn of long answers, which are in memory one at a time.
 func (r *reader) takeLong(ctx context.Context) error {
+	r.wasLong = true
 	if r.hasLong {
 		return nil
 	}
@@ -439,16 +455,7 @@ func (b Batch) halves() (first, second Batch) {
 // committed takes note of a stored batch.
 func (r *reader) committed(batch Batch) error {
 	r.cursor = batch.Cursor
-	lost, unknown := 0, 0
-	for _, gap := range batch.Gaps {
-		count, known := gap.Missing()
-		lost += count
-		if !known {
-			unknown++
-		}
-		r.opts.Log.Warn("entries are missing", zap.String("node", r.name), zap.String("server_uuid", gap.ServerUUID), zap.Int("from", gap.From),
-			zap.Int("to", gap.To), zap.String("reason", string(gap.Reason)))
-	}
+	lost, unknown := r.tellGaps(batch.Gaps)
 	r.counters.count(func(m *Metrics) {
 		m.Batches++
 		m.Entries += uint64(len(batch.Entries))
@@ -472,6 +479,35 @@ func (r *reader) committed(batch Batch) error {
 		r.opts.Log.Warn("raw lines could not be kept", zap.String("node", r.name), zap.Error(err))
 	}
 	return nil
+}
+
+// tellGaps logs the gaps of one answer in one line, however many they are; table log_gap has each of them. It returns how many entries are
+// missing, and of how many gaps the length is not known.
+func (r *reader) tellGaps(gaps []Gap) (lost, unknown int) {
+	if len(gaps) == 0 {
+		return 0, 0
+	}
+	first, last := gaps[0], gaps[len(gaps)-1]
+	var reasons []string
+	for _, gap := range gaps {
+		count, known := gap.Missing()
+		lost += count
+		if !known {
+			unknown++
+		}
+		if !slices.Contains(reasons, string(gap.Reason)) {
+			reasons = append(reasons, string(gap.Reason))
+		}
+	}
+	fields := []zap.Field{
+		zap.String("node", r.name), zap.String("server_uuid", first.ServerUUID), zap.Int("gaps", len(gaps)), zap.Int("entries", lost),
+		zap.Int("from", first.From), zap.Int("to", last.To), zap.Strings("reasons", reasons),
+	}
+	if unknown > 0 {
+		fields = append(fields, zap.Int("gaps_of_unknown_length", unknown))
+	}
+	r.opts.Log.Warn("entries are missing", fields...)
+	return lost, unknown
 }
 
 // flush has the node forget what is stored. It may fail: the node's queue is bounded anyhow, and a daemon that was restarted

@@ -45,7 +45,8 @@ func (x *exchange) in(ctx context.Context) context.Context {
 
 // RoundTrip implements http.RoundTripper.
 func (g guarded) RoundTrip(request *http.Request) (*http.Response, error) {
-	x, ok := request.Context().Value(exchangeKey{}).(*exchange)
+	ctx := request.Context()
+	x, ok := ctx.Value(exchangeKey{}).(*exchange)
 	if !ok {
 		return g.base.RoundTrip(request)
 	}
@@ -63,7 +64,7 @@ func (g guarded) RoundTrip(request *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	response.Body = &observed{response.Body, x, func() error { return x.long(request.Context()) }}
+	response.Body = &observed{response.Body, x, func() error { return x.long(ctx) }}
 	return response, nil
 }
 

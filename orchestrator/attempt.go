@@ -30,7 +30,7 @@ func (r *run) runSteps(ctx context.Context, steps []*planStep, at level) error {
 			r.outputs.finish(step.Number)
 			continue
 		}
-		t := &task{run: r, step: step, log: r.log.WithLazy(step.fields()...)}
+		t := &task{run: r, step: step, log: r.log.WithLazy(step.fields()...), began: r.world.Clock.Wall()}
 		var missing *missingOutput
 		a, err := step.resolve(r.outputs, facts{run: r})
 		switch {
@@ -69,7 +69,7 @@ func (r *run) runSteps(ctx context.Context, steps []*planStep, at level) error {
 	for _, t := range tasks {
 		r.outputs.finish(t.step.Number)
 		r.limits.over(t.step.Number)
-		if err := t.note(lineDone, struct{}{}); err != nil {
+		if err := t.note(lineDone, began{t.began}); err != nil {
 			r.failed.Store(true)
 			return &stepError{t.step, err}
 		}
@@ -99,9 +99,9 @@ func (r *run) ended(ctx context.Context, first *task, err error) error {
 	if errors.As(err, &inner) && inner != elsewhere {
 		at = inner
 	}
-	failed := &task{run: r, step: at.step, held: first.held}
+	failed := &task{run: r, step: at.step, held: first.held, began: first.began}
 	if told { // it ended because of another step, or of a claim, which is what is told
-		if noted := failed.note(lineFailed, end{Code: CodeStep, Error: r.world.Mask(at.err.Error())}); noted != nil && !errors.Is(err, errRecord) {
+		if noted := failed.note(lineFailed, end{CodeStep, r.world.Mask(at.err.Error()), began{failed.began}}); noted != nil && !errors.Is(err, errRecord) {
 			return errors.Join(cause, noted)
 		}
 		return cause
@@ -115,7 +115,7 @@ func (r *run) ended(ctx context.Context, first *task, err error) error {
 		at = &stepError{first.step, err}
 		err = at
 	}
-	if noted := failed.note(lineFailed, end{Code: CodeStep, Error: r.world.Mask(at.err.Error())}); !errors.Is(err, errRecord) {
+	if noted := failed.note(lineFailed, end{CodeStep, r.world.Mask(at.err.Error()), began{failed.began}}); !errors.Is(err, errRecord) {
 		err = errors.Join(err, noted)
 	}
 	return err
@@ -167,7 +167,7 @@ func (r *run) attempts(ctx context.Context, tasks []*task) error {
 		t.held = nil
 		r.outputs.forget(t.step.Number)
 		r.loads.forget(t.step.Number)
-		if err := t.note(lineRetry, end{Code: t.attempt, Error: r.world.Mask(err.Error())}); err != nil {
+		if err := t.note(lineRetry, end{t.attempt, r.world.Mask(err.Error()), began{t.began}}); err != nil {
 			return err
 		}
 		t.log.Warn("the step failed, trying again", zap.Int("attempt", t.attempt), zap.Int("of", retry.Attempts), zap.Duration("in", every), zap.Error(err))
@@ -177,6 +177,7 @@ func (r *run) attempts(ctx context.Context, tasks []*task) error {
 		if err := r.limits.allow(ctx, t, t.at); err != nil { // others may have begun meanwhile
 			return err
 		}
+		t.began = r.world.Clock.Wall()
 	}
 }
 

@@ -107,7 +107,11 @@ func (r *run) conclude(item planItem, j dsl.Judgement) error {
 	if err := r.runLine(lineVerdict, v); err != nil {
 		return err
 	}
-	r.log.Info("verdict", zap.String(v.Kind, v.Text), zap.String("verdict", string(j.Verdict)), zap.String("actual", j.Actual), zap.String("window", j.Window))
+	fields := []zap.Field{zap.String(v.Kind, v.Text), zap.String("verdict", string(j.Verdict)), zap.String("actual", j.Actual)}
+	if j.Window != "" {
+		fields = append(fields, zap.String("window", j.Window))
+	}
+	r.log.Info("verdict", fields...)
 	return r.count(item, j)
 }
 

@@ -265,22 +265,29 @@ type Result struct {
 
 // header is the value of the first line of a record.
 type header struct {
-	ID      string    `json:"id,omitempty"` // of the run; its continuations have it too
-	Version string    `json:"version"`
-	Script  string    `json:"script"`            // name
-	Secrets string    `json:"secrets,omitempty"` // what the script took from the environment, as a hash that takes time to try out
-	Digest  string    `json:"digest"`            // SHA-256 of the script's text; "" for a stream
-	Network string    `json:"network"`
-	Genesis time.Time `json:"genesis,omitzero"`
-	Seed    uint64    `json:"seed"`
-	Steps   int       `json:"steps,omitempty"`
-	Scale   float64   `json:"clockScale,omitempty"` // of network time
+	ID         string    `json:"id,omitempty"` // of the run; its continuations have it too
+	Version    string    `json:"version"`
+	Script     string    `json:"script"`               // name
+	Experiment string    `json:"experiment,omitempty"` // its name; "" when the script gives none
+	Secrets    string    `json:"secrets,omitempty"`    // what the script took from the environment, as a hash that takes time to try out
+	Digest     string    `json:"digest"`               // SHA-256 of the script's text; "" for a stream
+	Network    string    `json:"network"`
+	Genesis    time.Time `json:"genesis,omitzero"`
+	Seed       uint64    `json:"seed"`
+	Steps      int       `json:"steps,omitempty"`
+	Scale      float64   `json:"clockScale,omitempty"` // of network time
 }
 
 // end is the value of the last line of a record.
 type end struct {
 	Code  int    `json:"code"`
 	Error string `json:"error,omitempty"`
+	began        // in the lines that end an attempt of a step
+}
+
+// began says when an attempt of a step began, in wall time.
+type began struct {
+	Began time.Time `json:"began,omitzero"`
 }
 
 // Do carries the run out: the steps, and after a failure or an interruption the clean-up. When ctx ends, waits end and no further step
@@ -379,6 +386,9 @@ func (r *Run) start() error {
 	}
 	if r.plan.Source != nil {
 		h.Script, h.Secrets = r.plan.Source.Name, r.plan.environment()
+	}
+	if r.plan.script != nil {
+		h.Experiment = r.plan.script.Experiment
 	}
 	return r.run.runLineAt(r.run.beginning, lineRun, h)
 }

@@ -140,8 +140,8 @@ expect tx.included >= 98%`
 		t.Errorf("the run began at %s, genesis %s, slots of %s", run.Began, run.Genesis, run.Slot)
 	}
 	mustEqual(t, "loads", []string{
-		"x-0 0 payments 1/5 true true", "x-0 1 payments 1/5 true true", "x-0 2 payments 1/5 true true",
-		"x-0 3 payments 1/10 true false", "x-0 4 payments 1/10 true false", "x-0 5 payments 1/10 true false",
+		"x-0 0 payments 1/5 true", "x-0 1 payments 1/5 true", "x-0 2 payments 1/5 true",
+		"x-0 3 payments 1/10 false", "x-0 4 payments 1/10 false", "x-0 5 payments 1/10 false",
 	}, loadsOf(run.Loads, now))
 	for _, l := range run.Loads {
 		if l.From.Before(began) || l.From.After(now) || !slices.Contains(n.Nodes(), l.Node) || !l.Until.After(l.From) {
@@ -183,11 +183,11 @@ expect tx.included >= 98%`
 	}
 }
 
-// loadsOf shows load: name, batch, kind, rate, whether it is certain, and whether it is over.
+// loadsOf shows load: name, batch, kind, rate, and whether it is over.
 func loadsOf(loads []evidence.Load, now time.Time) []string {
 	var all []string
 	for _, l := range loads {
-		all = append(all, fmt.Sprintf("%s %d %s %s %t %t", l.Name, l.Batch, l.Kind, l.TPS.RatString(), l.Certain, !l.Until.After(now)))
+		all = append(all, fmt.Sprintf("%s %d %s %s %t", l.Name, l.Batch, l.Kind, l.TPS.RatString(), !l.Until.After(now)))
 	}
 	slices.Sort(all) // those of one step are placed at the same time
 	return all
@@ -312,6 +312,21 @@ func TestRoundsThatAreNeverReached(t *testing.T) {
 				t.Errorf("(-want +got)\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestSharesThatCannotBe: a share held against a number that no share reaches is warned of.
+func TestSharesThatCannotBe(t *testing.T) {
+	n := newNetwork(t, nil).withDatabase()
+	const warning = "warning: a share lies between 0% and 100%"
+	for condition, want := range map[string]int{
+		"tx.included >= 200%": 1, "tx.rejected < 1.5": 1, "101% > block.orphaned": 1, "nodes.reached-share >= 99 or load.placed > 200%": 2, "not (tx.missing > -1%)": 1,
+		"tx.included >= 100%": 0, "tx.missing >= 0": 0, "block.count >= 2": 0, "tx.latency.p95 < 3 slots": 0, "tx.included + tx.failed <= 200%": 0,
+	} {
+		found := n.findings("all = discovery()\nexpect " + condition)
+		if got := strings.Count(found, warning); got != want || want == 0 && found != "" {
+			t.Errorf("%s has %d warnings, want %d:\n%s", condition, got, want, found)
+		}
 	}
 }
 

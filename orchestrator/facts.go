@@ -35,6 +35,25 @@ func ofEvidence(metric string) bool {
 	}
 }
 
+// outOfShare returns the comparisons of a condition that hold a share against a number that no share can reach: they are always true, or never.
+func outOfShare(condition *dsl.Formula) []*dsl.Formula {
+	var found []*dsl.Formula
+	switch condition.Op { //nolint:exhaustive // the comparisons
+	case dsl.OpLess, dsl.OpAtMost, dsl.OpMore, dsl.OpLeast, dsl.OpEqual, dsl.OpOther:
+		for i, side := range condition.Args {
+			number := condition.Args[len(condition.Args)-1-i].Value.Number
+			share := side.Op == dsl.OpMember && (side.Text == metricReachedShare || side.Text == metricPlaced || evidence.IsShare(side.Text))
+			if share && number != nil && (number.Sign() < 0 || number.Cmp(big.NewRat(1, 1)) > 0) {
+				found = append(found, condition)
+			}
+		}
+	}
+	for _, arg := range condition.Args {
+		found = append(found, outOfShare(arg)...)
+	}
+	return found
+}
+
 const (
 	metricKnown        = "nodes.known"
 	metricReached      = "nodes.reached"

@@ -346,7 +346,7 @@ func (l *ledger) placed() []entry {
 func (e *entry) evidence(c *clock.Clock) evidence.Load {
 	load := evidence.Load{
 		Name: e.intent.Experiment, Kind: evidence.Kind(e.intent.Kind), Node: e.intent.Node, TPS: exactRate(e.intent.TPS),
-		From: c.FromWall(e.sent), Certain: e.settled != nil && verdictOf(*e.settled) == carried,
+		From: c.FromWall(e.sent),
 	}
 	if e.intent.Batch != nil {
 		load.Batch = *e.intent.Batch

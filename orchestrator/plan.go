@@ -252,6 +252,12 @@ func (c *compiler) item(item dsl.Item) planItem {
 
 // claim reports the metrics of a claim that nothing can measure in the run.
 func (c *compiler) claim(claim *dsl.Judged) {
+	for _, comparison := range outOfShare(claim.Condition) {
+		c.found = append(c.found, dsl.Finding{
+			Source: c.script.Source, Span: comparison.Span, Step: -1, Severity: dsl.Warning,
+			Message: "a share lies between 0% and 100%, so that this is always true, or never", Hint: "write 95% or 0.95",
+		})
+	}
 	for _, asked := range claim.Condition.Metrics() {
 		c.asked = append(c.asked, asked)
 		if c.options.noEvidence() && ofEvidence(asked.Text) {

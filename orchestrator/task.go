@@ -31,7 +31,8 @@ type task struct {
 	held []record.Line // outputs that are written together with the step's end
 
 	at      level
-	attempt int // of a step that the script retries, from 1
+	attempt int       // of a step that the script retries, from 1
+	began   time.Time // wall time: the step, or its present attempt
 }
 
 // again reports whether the step is tried anew after it failed: by this run, or by the one that it continues.

@@ -68,22 +68,22 @@ var answers = map[string]string{
 	"Block application time per node": `{"node_name":"a","blocks":2,"mean_seconds":4.250000,"p95_seconds":4.500000,"longest_seconds":4.500000}
 {"node_name":"b","blocks":1,"mean_seconds":0.500000,"p95_seconds":0.500000,"longest_seconds":0.500000}`,
 	"Blocks, orphans and full blocks per hour": `{"hour":"2026-11-20T12:00:00+00:00","blocks":3,"orphaned":1,"transactions":25,"fullest":20}
-{"hour":"2026-11-20T13:00:00+00:00","blocks":1,"orphaned":0,"transactions":null,"fullest":null}`,
+{"hour":"2026-11-20T13:00:00+00:00","blocks":1,"orphaned":0,"transactions":0,"fullest":0}`,
 	"SNARK work latency per round": `{"exp":"load","round":0,"works":3,"received":2,"p50":"00:00:04","p95":"00:00:09","longest":"00:00:09"}`,
 	"Gaps per node": `{"node_name":"b","gaps":2,"lost":25,"unknown":1,"lost_percent":25.000,"first_from":"2026-11-20T12:00:10+00:00","last_until":"2026-11-20T12:00:20+00:00"}
 {"node_name":"a","gaps":0,"lost":0,"unknown":0,"lost_percent":0.000,"first_from":null,"last_until":null}
 {"node_name":"c","gaps":0,"lost":0,"unknown":0,"lost_percent":null,"first_from":null,"last_until":null}`,
 	"Nodes that lag": `{"node_name":"c","display_name":null,"state":"connecting","behind":null,"last_error":null}
 {"node_name":"b","display_name":"Bob","state":"backoff","behind":"01:00:00","last_error":"refused"}`,
-	"Restarts": `{"node_name":"a","restarts":2,"last":"2026-11-20T12:01:40+00:00","reasons":"OOMKilled (exit code 137); unknown"}
-{"node_name":"b","restarts":1,"last":"2026-11-20T12:00:00+00:00","reasons":"new server UUID (exit code 0)"}`,
+	"Restarts": `{"node_name":"b","restarts":3,"last":"2026-11-20T12:01:40+00:00","reasons":"Completed (exit code 0); new server UUID"}
+{"node_name":"a","restarts":2,"last":"2026-11-20T12:01:40+00:00","reasons":"OOMKilled (exit code 137); unknown"}`,
 	"What a node logged": `{"node_name":"a","log_id":2,"logged_at":null,"process":null,"message":"Two","metadata":null}
 {"node_name":"a","log_id":3,"logged_at":"2026-11-20T12:00:03+00:00","process":"prover","message":"Three","metadata":null}
 {"node_name":"a","log_id":4,"logged_at":"2026-11-20T12:00:04+00:00","process":null,"message":"@control","metadata":{"current_block": "0"}}`,
-	"What is running now": `{"run_id":"now","script_name":"churn.exp","started_at":"2026-11-20T12:10:00+00:00","told_at":"2026-11-20T12:11:00+00:00","step":2,"name":"second","action":"wait"}`,
-	"Verdicts of the last runs": `{"run_id":"now","script_name":"churn.exp","outcome":null,"line":null,"claim":null,"verdict":null,"actual":null,"evidence":null}
-{"run_id":"old","script_name":"load.exp","outcome":"claim failed","line":7,"claim":"tx.missing < 1%","verdict":"pass","actual":"0.4%","evidence":[]}
-{"run_id":"old","script_name":"load.exp","outcome":"claim failed","line":8,"claim":"tx.latency.p95 < 3 slots","verdict":"fail","actual":"3.5 slots","evidence":["25 entries of b are lost"]}`,
+	"What is running now": `{"run_id":"now","experiment":"churn","script_name":"churn.exp","started_at":"2026-11-20T12:10:00+00:00","told_at":"2026-11-20T12:11:00+00:00","step":2,"name":"second","action":"wait"}`,
+	"Verdicts of the last runs": `{"run_id":"now","experiment":"churn","script_name":"churn.exp","outcome":null,"line":null,"claim":null,"verdict":null,"actual":null,"evidence":null}
+{"run_id":"old","experiment":null,"script_name":"load.exp","outcome":"claim failed","line":7,"claim":"tx.missing < 1%","verdict":"pass","actual":"0.4%","evidence":[]}
+{"run_id":"old","experiment":null,"script_name":"load.exp","outcome":"claim failed","line":8,"claim":"tx.latency.p95 < 3 slots","verdict":"fail","actual":"3.5 slots","evidence":["25 entries of b are lost"]}`,
 }
 
 // Every query of the docs answers its question, of the newest deployment alone.
@@ -119,14 +119,20 @@ func TestQueriesOfTheDocs(t *testing.T) {
 func TestQueriesOfTheEvidence(t *testing.T) {
 	t.Parallel()
 	n := newNetwork(t)
+	execute(t, n.conn, "SET timezone = 'UTC'")
 	n.observe(n.deployment())
 	execute(t, n.conn, "DELETE FROM run WHERE run_id = 'now'")
 	execute(t, n.conn, `INSERT INTO run_load (run_id, call, step, experiment, batch, kind, node, tps, interval_ms, from_time, until_time, intended, result)
 		VALUES ('old', 0, 0, 'load-1', 0, 'payments', 'a:1', 1, 1000, $1, $2, 4, 'done')`, at(150), at(300))
+	// a is the node that was to send them; its log is there, and tells of a block since then.
+	execute(t, n.conn, "UPDATE log_node SET host = 'a', port = 1, read_at = $1 WHERE node_name = 'a'", at(600))
+	execute(t, n.conn, "UPDATE log_node SET read_at = $1 WHERE node_name = 'b'", at(599))
+	execute(t, n.conn, "UPDATE log_cursor SET started_at = $1", start)
+	execute(t, n.conn, "UPDATE block_trace SET trace_completed_at = extract(epoch FROM $1::timestamptz), blockchain_length = 9 WHERE source = 'Internal'", at(230))
 	want := map[string][]string{
 		"Runs": {`{"kind":"expect","line":7,"claim":"tx.missing < 1%","verdict":"pass","actual":"0.4%","expected":null,"evidence":[]}
 {"kind":"expect","line":8,"claim":"tx.latency.p95 < 3 slots","verdict":"fail","actual":"3.5 slots","expected":null,"evidence":["25 entries of b are lost"]}`},
-		"What became of every transaction": {`{"experiment":"load-1","batch":0,"ix":3,"node":"a:1","state":"missing","reason":null,"seen_by":2}`},
+		"What became of every transaction": {`{"experiment":"load-1","batch":0,"ix":3,"node":"a:1","state":"missing","reason":null,"seen_by":2,"as_of":"2026-11-20T12:10:00+00:00"}`},
 	}
 	got := map[string][]string{}
 	for heading, blocks := range blocksOf(t, "evidence.md") {
@@ -168,7 +174,9 @@ func (n network) observe(d int) {
 			(2, 3, 3, 'prover', 'Three', NULL), (2, 4, 4, NULL, '@control', '{"current_block": "0"}')) AS e(life, log_id, after, process, message, metadata)
 		WHERE deployment_id = $1 AND node_name = 'a'`, d, start)
 	execute(n.T, n.conn, `INSERT INTO node_restarts (deployment_id, node_name, time, reason, code)
-		VALUES ($1, 'a', $2, 'OOMKilled', 137), ($1, 'a', $3, NULL, NULL), ($1, 'b', $2, 'new server UUID', 0)`, d, start, at(100))
+		VALUES ($1, 'a', $2, 'OOMKilled', 137), ($1, 'a', $3, NULL, NULL), ($1, 'b', $2, 'Completed', 0),
+		($1, 'b', $2, 'server UUID 6ba7b810-9dad-11d1-80b4-00c04fd430c8 became 6ba7b811-9dad-11d1-80b4-00c04fd430c8', NULL),
+		($1, 'b', $3, 'server UUID 6ba7b811-9dad-11d1-80b4-00c04fd430c8 became 6ba7b812-9dad-11d1-80b4-00c04fd430c8', NULL)`, d, start, at(100))
 }
 
 // transactions are 20 payments of round 0, four of round 1 of which one is lost, a zkApp command, and one that belongs to no experiment.
@@ -229,8 +237,8 @@ func (n network) traces(d int) {
 
 func (n network) runs(d int) {
 	n.Helper()
-	execute(n.T, n.conn, `INSERT INTO run (run_id, deployment_id, script_name, started_at, told_at, ended_at, outcome) VALUES
-		('old', $1, 'load.exp', $2, $3, $3, 'claim failed'), ('now', $1, 'churn.exp', $4, $5, NULL, NULL)`, d, start, at(300), at(600), at(660))
+	execute(n.T, n.conn, `INSERT INTO run (run_id, deployment_id, script_name, experiment, started_at, told_at, ended_at, outcome) VALUES
+		('old', $1, 'load.exp', NULL, $2, $3, $3, 'claim failed'), ('now', $1, 'churn.exp', 'churn', $4, $5, NULL, NULL)`, d, start, at(300), at(600), at(660))
 	execute(n.T, n.conn, `INSERT INTO run_step (run_id, step, attempt, name, action, told_at) VALUES
 		('now', 0, 1, 'first', 'load', $1), ('now', 2, 1, 'second', 'wait', $1), ('now', 1, 1, NULL, 'wait', $1), ('old', 9, 1, NULL, 'wait', $1)`, at(600))
 	execute(n.T, n.conn, `INSERT INTO run_verdict (run_id, seq, kind, line, claim, verdict, actual, evidence, time) VALUES

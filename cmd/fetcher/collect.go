@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"reflect"
 	"runtime/debug"
 	"sync"
@@ -49,6 +50,9 @@ const (
 	requestTime = 30 * time.Second
 	// answerTime is how long requests to the REST port may take when the program ends.
 	answerTime = 5 * time.Second
+	// readWithin is how long ago the last reading of any node may be before /health says that none can be read, unless nodes are asked less often
+	// than that.
+	readWithin = 2 * time.Minute
 )
 
 // collect reads nodes until ctx ends. What was begun is ended in reverse order.
@@ -84,6 +88,9 @@ func (p program) collect(ctx context.Context, s settings) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, lock.Release()) }()
+	if err := closeLock(s.directory); err != nil {
+		log.Debug("others can open the lock file", zap.Error(err))
+	}
 
 	listeners, err := listen(ctx, s.listen)
 	if err != nil {
@@ -145,11 +152,31 @@ func (p program) collect(ctx context.Context, s settings) (err error) {
 	handler, err := api.New(api.Options{
 		Collector: collector, Pool: pool, Deployment: entries.Deployment, LastDiscovery: list.when, Log: log.Logger,
 		Registry: metrics(entries), NewDeployment: (&renewal{collector: collector, entries: entries}).deployment, AllowedOrigins: s.origins,
+		ReadWithin: max(readWithin, 3*s.interval),
 	})
 	if err != nil {
 		return err
 	}
 	return s.work(ctx, log, work{collector: collector, entries: entries, uri: uri, handler: handler, listeners: listeners, quiet: quiet})
+}
+
+// closeLock lets only those open the lock file who can make files in the directory: whoever can open it could hold the lock.
+func closeLock(directory string) error {
+	info, err := os.Stat(directory)
+	if err != nil {
+		return err
+	}
+	paths, err := filepath.Glob(filepath.Join(directory, "provingground-*.lock"))
+	if err != nil {
+		return err
+	}
+	writers := info.Mode().Perm() & 0o222
+	for _, path := range paths {
+		if err := os.Chmod(path, writers|writers<<1|0o600); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // listen opens the ports of REST, GraphQL and metrics.
@@ -345,12 +372,14 @@ func (s settings) work(ctx context.Context, log *boot.Log, w work) error {
 		defer close(saved)
 		w.save(saving, log)
 	}()
+	var unsavedBefore uint64 // by readers that ended earlier, of which the next ones asked again
 	group.Go(func() error {
 		defer stopSaving()
 		collecting, stop := context.WithCancelCause(context.WithoutCancel(running))
 		defer stop(nil)
 		defer context.AfterFunc(running, func() {
 			<-served // nobody starts the collector anew through the port
+			unsavedBefore = w.collector.Metrics().Unsaved
 			stop(context.Cause(running))
 		})()
 		return w.collector.Run(collecting)
@@ -364,7 +393,7 @@ func (s settings) work(ctx context.Context, log *boot.Log, w work) error {
 	<-saved
 	var signal *interrupted
 	if errors.As(context.Cause(ctx), &signal) {
-		if unsaved := w.collector.Metrics().Unsaved; unsaved > 0 {
+		if unsaved := w.collector.Metrics().Unsaved - unsavedBefore; unsaved > 0 {
 			log.Warn("not everything that was read is stored; nodes are asked for it again at the next start, as long as they hold it",
 				zap.Stringer("signal", signal.signal), zap.Uint64("batches", unsaved))
 		} else {

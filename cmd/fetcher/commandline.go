@@ -4,6 +4,7 @@ import (
 	"errors"
 	"flag"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 
@@ -47,6 +48,7 @@ type commandLine struct {
 	logLevel                  string
 
 	given map[string]bool // options that were written, by their names below
+	bad   map[string]bool // of these, those whose values are not what they should be, which is said already
 }
 
 // takes says which options a sub-command has.
@@ -107,12 +109,22 @@ func (l *commandLine) options() *flag.FlagSet {
 	return set
 }
 
+// expected says what the value of an option should be that is more than a text.
+func expected(option string) string {
+	return map[string]string{
+		"port": "give the node's ITN port, 1 to 65535", "queue-size": "give 1 to 1000000 entries, as the nodes' --itn-max-logs",
+		"retain-days": "give 1 to 36500 days", "clock-scale": "give a number, such as 60", "flush": "give true or false, or nothing",
+	}[option]
+}
+
 // parse reads a command line. Options may stand before, between and behind the other arguments; --host-overrides takes all words up to the
-// next option or sub-command. What is wrong is a *usageError.
+// next option or sub-command. All that is wrong is one error, in which each thing is a *usageError; with it comes what could be understood, which
+// has no command when there is none.
 func parse(args []string) (commandLine, error) {
 	line := commandLine{given: make(map[string]bool)}
 	set := line.options()
 	var words []string
+	var errs []error
 	for len(args) > 0 {
 		word := args[0]
 		args = args[1:]
@@ -136,46 +148,60 @@ func parse(args []string) (commandLine, error) {
 		}
 		option := set.Lookup(name)
 		if option == nil {
-			return line, unknownOption(word, name, set)
+			errs = append(errs, unknownOption(word, name, set))
+			if !attached && len(args) > 0 && !strings.HasPrefix(args[0], "-") && !slices.Contains(commands(), command(args[0])) {
+				args = args[1:] // its value, probably
+			}
+			continue
 		}
 		line.given[name] = true
 		if simple, ok := option.Value.(interface{ IsBoolFlag() bool }); ok && simple.IsBoolFlag() && !attached {
 			value = "true"
 		} else if !attached {
 			if len(args) == 0 {
-				return line, usagef("%s needs a value behind it", word)
+				errs = append(errs, usagef("%s needs a value behind it", word))
+				line.spoil(name)
+				break
 			}
 			value, args = args[0], args[1:]
 		}
 		if err := option.Value.Set(value); err != nil {
-			return line, usagef("%s %s: %w", word, value, err)
+			errs = append(errs, usagef("%s: %s", strings.TrimSpace(strings.TrimSuffix(word, "="+value)+" "+value), orElse(expected(name), err.Error())))
+			line.spoil(name)
 		}
 		for name == "host-overrides" && len(args) > 0 && !strings.HasPrefix(args[0], "-") && !slices.Contains(commands(), command(args[0])) {
 			if err := option.Value.Set(args[0]); err != nil {
-				return line, usagef("%s: %w", word, err)
+				errs = append(errs, usagef("%s: %w", word, err))
 			}
 			args = args[1:]
 		}
 	}
 	if len(words) == 0 {
-		return line, usagef("what is it to do? Name a command: discovery, node-address-port, process, migrate, version, help")
+		return line, errors.Join(append(errs, usagef("what is it to do? Name a command: discovery, node-address-port, process, migrate, version, help"))...)
 	}
-	line.command, line.arguments = command(words[0]), words[1:]
-	if !slices.Contains(commands(), line.command) {
+	if !slices.Contains(commands(), command(words[0])) {
 		var names []string
 		for _, c := range commands() {
 			names = append(names, string(c))
 		}
-		return line, usagef("there is no command %q: %s", words[0], orElse(dsl.Suggest(words[0], names), "it has "+strings.Join(names, ", ")))
+		return line, errors.Join(append(errs,
+			usagef("there is no command %q: %s", words[0], orElse(dsl.Suggest(words[0], names), "it has "+strings.Join(names, ", "))))...)
 	}
-	var errs []error
-	for name := range line.given {
+	line.command, line.arguments = command(words[0]), words[1:]
+	for _, name := range slices.Sorted(maps.Keys(line.given)) {
 		if !line.command.takes(name) && line.command != cmdHelp && line.command != cmdVersion {
 			errs = append(errs, usagef("--%s means nothing to the command %s", name, line.command))
 		}
 	}
-	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	return line, errors.Join(errs...)
+}
+
+// spoil notes that what is wrong with an option is said.
+func (l *commandLine) spoil(option string) {
+	if l.bad == nil {
+		l.bad = make(map[string]bool)
+	}
+	l.bad[option] = true
 }
 
 func unknownOption(word, name string, set *flag.FlagSet) error {

@@ -76,9 +76,16 @@ func TestParseRefuses(t *testing.T) {
 		"discovery -p 3":               "--port means nothing to the command discovery",
 		"process -k key f":             "--secret-key-path means nothing to the command process",
 		"migrate -o x --flush":         "--flush means nothing to the command migrate\n--output-dir-path means nothing",
-		"node-address-port a -p many":  "-p many",
-		"discovery --listen=":          "--listen= : it is empty",
-		"discovery --queue-size 1.5":   "--queue-size 1.5",
+		"node-address-port a -p many":  "-p many: give the node's ITN port, 1 to 65535",
+		"discovery --listen=":          "--listen: it is empty",
+		"discovery --allow-origin=":    "--allow-origin: it is empty",
+		"discovery --queue-size 1.5":   "--queue-size 1.5: give 1 to 1000000 entries",
+		"discovery --queue-size=x":     "--queue-size x: give 1 to 1000000 entries",
+		"discovery --retain-days x":    "--retain-days x: give 1 to 36500 days",
+		"discovery --clock-scale fast": "--clock-scale fast: give a number",
+		"discovery --flush=perhaps":    "--flush perhaps: give true or false",
+		"-x 5 --lisen :1 --queue-size x discover -k": "no option -x\nthere is no option --lisen: did you mean \"--listen\"?\n--queue-size x: give 1 to 1000000 entries, as the nodes' --itn-max-logs\n" +
+			"-k needs a value behind it\nthere is no command \"discover\"",
 	} {
 		_, err := parse(strings.Fields(args))
 		var usage *usageError
@@ -118,17 +125,14 @@ func settingsOf(t *testing.T, args string, env map[string]string) (settings, str
 			t.Fatal(err)
 		}
 	}
-	line, err := parse(strings.Fields(strings.ReplaceAll(args, "DIR", dir)))
-	if err != nil {
-		return settings{}, dir, err
-	}
+	line, wrong := parse(strings.Fields(strings.ReplaceAll(args, "DIR", dir)))
 	s, err := program{getenv: func(name string) (string, bool) { value, ok := env[name]; return value, ok }}.settings(line)
-	return s, dir, err
+	return s, dir, errors.Join(wrong, err)
 }
 
 func TestSettings(t *testing.T) {
 	online := map[string]string{"ONLINE_URL": "http://127.0.0.1:8081/v1/online"}
-	s, dir, err := settingsOf(t, "-k DIR/key -o DIR/out -n DIR/names --host-overrides a-{} b-{} discovery --keep-lines 6MiB --retain-days 3 --genesis 2026-01-02T03:04:05Z --clock-scale 60 --deployment 7",
+	s, dir, err := settingsOf(t, "-k DIR/key -o DIR/out -n DIR/names --host-overrides a-{} b-{} discovery --keep-lines 6MiB --retain-days 3 --allow-origin https://a.example --allow-origin http://b.example:8080 --genesis 2026-01-02T03:04:05Z --clock-scale 60 --deployment 7",
 		map[string]string{"ONLINE_URL": online["ONLINE_URL"], "FETCH_INTERVAL_MS": "500", "HANDLE_STATUS_CHANGE": "true"})
 	if err != nil {
 		t.Fatal(err)
@@ -138,6 +142,9 @@ func TestSettings(t *testing.T) {
 		t.Errorf("settings %+v", s)
 	}
 	if diff := cmp.Diff([]string{":4000"}, s.listen); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff([]string{"https://a.example", "http://b.example:8080"}, s.origins); diff != "" {
 		t.Error(diff)
 	}
 	if network := s.clock.FromWall(time.Date(2026, 1, 2, 3, 5, 5, 0, time.UTC)); !network.Equal(time.Date(2026, 1, 2, 4, 4, 5, 0, time.UTC)) {
@@ -157,7 +164,7 @@ func TestSettings(t *testing.T) {
 	if diff := cmp.Diff(fetcher.Fixed{{RemoteAddr: "10.0.0.1", ControlPort: 3086}}, s.node); diff != "" || !s.newDeployment || s.interval != 0 {
 		t.Errorf("%s %+v", diff, s)
 	}
-	if len(s.warnings) != 1 || !strings.Contains(s.warnings[0], `"soon"`) {
+	if len(s.warnings) != 2 || !strings.Contains(s.warnings[0], "the password in --db-uri") || !strings.Contains(s.warnings[1], `"soon"`) {
 		t.Errorf("warnings %q", s.warnings)
 	}
 	if masked := s.secrets.Text("password=hunter22"); strings.Contains(masked, "hunter22") {
@@ -186,6 +193,37 @@ func TestSettings(t *testing.T) {
 	}
 }
 
+// TestDatabaseURIs: what is wrong with a URI is named, and never a piece of its password.
+func TestDatabaseURIs(t *testing.T) {
+	const secret = "hunter22"
+	for _, test := range []struct{ uri, says string }{
+		{"postgresql://me:hunter22@h/d?sslmode=foo", "sslmode is invalid"},
+		{"postgresql://h/d?connect_timeout=x", "invalid connect_timeout"},
+		{"postgresql://me:hunter22@h:port/d", "invalid port"},
+		{"postgresql://me:hunter22@h/d%zz", `"d%zz"`},
+		{"postgresql://me:hunter22%zz@h/d", "password"},
+		{"postgresql://me:/hunter22@h/d", "PGPASSWORD"},
+		{"postgresql://me:1/x?hunter22@h/d", "PGPASSWORD"},
+		{"postgresql://me@h/d?password=x&hunter22", "PGPASSWORD"},
+		{"mysql://me:hunter22@h/d", "postgresql://USER@HOST"},
+	} {
+		_, _, err := settingsOf(t, "migrate --db-uri "+test.uri, nil)
+		if err == nil || !strings.Contains(err.Error(), test.says) || strings.Contains(err.Error(), secret) {
+			t.Errorf("%s: %v, want it to say %q", test.uri, err, test.says)
+		}
+	}
+	for uri, warned := range map[string]bool{
+		"postgresql://me:hunter22@h/d": true, "postgresql://h/d?password=hunter22": true, "host=h password=hunter22": true,
+		"postgresql://me@h/d": false, "postgresql://me:@h/d": false, "postgresql://h:5432/d": false, "host=h": false,
+	} {
+		line := commandLine{command: cmdMigrate, databaseURI: uri, given: map[string]bool{"db-uri": true}}
+		s, err := program{getenv: func(string) (string, bool) { return "", false }}.settings(line)
+		if err != nil || (len(s.warnings) == 1) != warned || strings.Contains(strings.Join(s.warnings, ""), secret) {
+			t.Errorf("%s: warnings %q, %v", uri, s.warnings, err)
+		}
+	}
+}
+
 // TestSettingsRefuse: all that is wrong is said at once, with what to do, and without secrets.
 func TestSettingsRefuse(t *testing.T) {
 	for _, test := range []struct {
@@ -200,6 +238,9 @@ func TestSettingsRefuse(t *testing.T) {
 		{"-k DIR/short -o DIR -n DIR/list discovery --genesis yesterday", map[string]string{"ONLINE_URL": "ftp://x"}, []string{
 			"the key file", "/short", "names file", "ONLINE_URL", "--genesis yesterday",
 		}},
+		{"-k DIR/key -o DIR discovery --allow-origin a.example --allow-origin https://b.example/ --allow-origin * --allow-origin https://C.example", nil, []string{
+			"--allow-origin a.example:", "--allow-origin https://b.example/:", "--allow-origin *:", "--allow-origin https://C.example:",
+		}},
 		{"-k DIR/long -o DIR -n DIR/none discovery stray", nil, []string{"longer than", "no such file", `"stray"`}},
 		{"-k DIR/key -o DIR node-address-port", nil, []string{"takes one address"}},
 		{"-k DIR/key -o DIR node-address-port a b -p 1", nil, []string{"takes one address"}},
@@ -208,12 +249,19 @@ func TestSettingsRefuse(t *testing.T) {
 		{"-k DIR/key -o DIR --genesis 2026-01-02T03:04:05Z --clock-scale 0 node-address-port a -p 70", nil, []string{"--clock-scale"}},
 		{"process f --db-uri sqlite3://traces.db", nil, []string{"SQLite", "leave the option out"}},
 		{"process", nil, []string{"-o DIR or --db-uri", "name the files"}},
-		{"process -o DIR f --db-uri postgresql://me:hunter22@:x:y/z", nil, []string{"no PostgreSQL URI"}},
+		{"process -o DIR f --db-uri postgresql://me:hunter22@:x:y/z", nil, []string{"no PostgreSQL URI: cannot parse `it`: invalid port"}},
+		{"-p many -o --queue-size discovery --queue-size x --retain-days y --clock-scale z --frob 3 --listen 4000", nil, []string{
+			"-p many: give", "--queue-size x: give 1 to 1000000", "--retain-days y: give 1 to 36500", "--clock-scale z: give a number", "no option --frob", "--listen 4000: give",
+			"--port means nothing to the command discovery", "-k KEYFILE is missing", "ONLINE_URL",
+		}},
 		{"migrate", nil, []string{"--db-uri is missing"}},
 		{"migrate --db-uri=", nil, []string{"--db-uri is empty"}},
 		{"migrate x --db-uri postgresql:///x", nil, []string{`"x"`}},
 	} {
 		_, _, err := settingsOf(t, test.args, test.env)
+		if err != nil && strings.Count(err.Error(), "--queue-size x")+strings.Count(err.Error(), "--queue-size 0") > 1 {
+			t.Errorf("%s says the same twice:\n%v", test.args, err)
+		}
 		var usage *usageError
 		if !errors.As(err, &usage) {
 			t.Errorf("%s: %v", test.args, err)

@@ -33,7 +33,11 @@ const (
 // startPrivate starts a private server in the fetcher's directory, and says how to connect.
 func startPrivate(ctx context.Context, directory string, log *zap.Logger) (*private, error) {
 	p := &private{dir: filepath.Join(directory, privateDir), note: filepath.Join(directory, privateNote), log: log}
+	_, missing := os.Stat(p.dir)
 	server, err := privatepg.Start(ctx, privatepg.Options{Dir: p.dir, Log: log})
+	if err != nil && errors.Is(missing, os.ErrNotExist) {
+		err = errors.Join(err, removeUnused(p.dir))
+	}
 	var held *privatepg.HeldError
 	if errors.As(err, &held) {
 		return nil, &usageError{fmt.Errorf("%w; the database that runs there can be used, too: --db-uri \"$(cat %s)\"", err, p.note)}
@@ -46,6 +50,15 @@ func startPrivate(ctx context.Context, directory string, log *zap.Logger) (*priv
 		return nil, errors.Join(fmt.Errorf("writing down how to connect: %w", err), p.stop(ctx))
 	}
 	return p, nil
+}
+
+// removeUnused removes the directory of a server that was never started, and holds nothing but its lock. One that holds more is left.
+func removeUnused(dir string) error {
+	files, err := os.ReadDir(dir)
+	if errors.Is(err, os.ErrNotExist) || len(files) > 1 || len(files) == 1 && files[0].Name() != "lock" {
+		return nil
+	}
+	return os.RemoveAll(dir)
 }
 
 // uri leads to the database. It stays the same when the server is started again.

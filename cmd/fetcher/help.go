@@ -2,7 +2,7 @@ package main
 
 const usage = `usage: fetcher -k KEYFILE -o DIR [--db-uri URI] [--host-overrides TEMPLATE…] [-n names.json] discovery
        fetcher -k KEYFILE -o DIR [--db-uri URI] node-address-port ADDRESS -p PORT
-       fetcher process -o DIR [--db-uri URI] [--name NODE] FILE…
+       fetcher process -o DIR | --db-uri URI [--deployment N|new] [--name NODE] FILE…
        fetcher migrate --db-uri URI
        fetcher version | help
 `
@@ -45,6 +45,7 @@ Environment
 
 Loading files
   --name NODE                  the node that wrote them (also MINA_NODE_NAME); default: the name of the folder in which a file is
+  --deployment N|new           new, unless the files are of the network that the newest deployment is about; what is printed says where they went
 
 Exit codes: 0 done, or ended by a signal with everything committed; 1 command line, key file, or DIR is in use; 3 failure; 128+n a second signal
 `

@@ -80,17 +80,25 @@ func TestManyHostileNodes(t *testing.T) {
 	p := start(t, binary(t, "fetcher"), dir, []string{"ONLINE_URL=" + online.URL, "FETCH_INTERVAL_MS=1000"}, "-k", key, "-o", dir, "discovery")
 	var once sync.Once
 	stored := 0
-	await(t, "every hostile node to have been stored from once, and the honest one often", func() bool {
+	await(t, "every hostile node to have been asked, some to have been stored from, and the honest one to be read often", func() bool {
 		stored = 0
+		asked := 0
+		for _, node := range nodes {
+			if node.asked.Load() > 0 {
+				asked++
+			}
+		}
 		for _, status := range p.nodes(t) {
 			if status.LastLogID > 0 && status.SubmitterPK != "B6200000000" {
 				stored++
 			}
-			if status.SubmitterPK == "B6200000000" && time.Since(status.LastSuccess) > 30*time.Second && !status.LastSuccess.IsZero() {
-				once.Do(func() { t.Errorf("the honest node was not read for %v: %s", time.Since(status.LastSuccess), status.LastError) })
+			if status.SubmitterPK == "B6200000000" && time.Since(status.LastSuccess) > time.Minute && !status.LastSuccess.IsZero() {
+				once.Do(func() {
+					t.Errorf("the honest node was not read for %v: %s", time.Since(status.LastSuccess), status.LastError)
+				})
 			}
 		}
-		return stored >= count*2/3 && nodes[0].asked.Load() > 20
+		return asked == len(nodes) && stored >= 8 && nodes[0].asked.Load() > 20
 	})
 	peak := memoryOf(t, p.cmd.Process.Pid)
 	t.Logf("%d MB resident", peak/1_000_000)

@@ -2,7 +2,7 @@
 //
 //	fetcher -k KEYFILE -o DIR [--db-uri URI] discovery
 //	fetcher -k KEYFILE -o DIR [--db-uri URI] node-address-port ADDRESS -p PORT
-//	fetcher process -o DIR [--db-uri URI] [--name NODE] FILE…
+//	fetcher process -o DIR | --db-uri URI [--deployment N|new] [--name NODE] FILE…
 //	fetcher migrate --db-uri URI
 //
 // fetcher help lists the options; docs/fetcher.md says the rest.
@@ -20,6 +20,7 @@ import (
 	"os"
 	"runtime/debug"
 	"slices"
+	"strings"
 
 	"provingground/cmd/internal/boot"
 	"provingground/schema"
@@ -70,25 +71,38 @@ func (p program) run(ctx context.Context) (code int) {
 		_, _ = fmt.Fprint(p.stderr, "fetcher: what is it to do?\n"+usage)
 		return codeUsage
 	}
-	line, err := parse(p.args)
-	if err == nil {
-		err = p.dispatch(ctx, line)
-	}
+	err := p.dispatch(ctx)
 	var wrong *usageError
 	switch {
 	case err == nil:
 		return codeOK
 	case errors.As(err, &wrong):
-		_, _ = fmt.Fprintf(p.stderr, "fetcher: %v\nfetcher help lists commands and options\n", err)
+		_, _ = fmt.Fprintf(p.stderr, "fetcher: %s\nfetcher help lists commands and options\n", linesOnce(err))
 		return codeUsage
 	default:
-		_, _ = fmt.Fprintf(p.stderr, "fetcher: %v\n", err)
+		_, _ = fmt.Fprintf(p.stderr, "fetcher: %s\n", linesOnce(err))
 		return codeFailure
 	}
 }
 
-// dispatch runs the sub-command.
-func (p program) dispatch(ctx context.Context, line commandLine) error {
+// linesOnce returns an error's text without lines that were there before: the database's client tries an address with and without encryption, and
+// tells of both.
+func linesOnce(err error) string {
+	var lines []string
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		if !slices.Contains(lines, line) {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines, "\n")
+}
+
+// dispatch reads the command line and runs the sub-command. All that is wrong with what the caller gave is one error.
+func (p program) dispatch(ctx context.Context) error {
+	line, wrong := parse(p.args)
+	if wrong != nil && (line.command == "" || line.command == cmdHelp || line.command == cmdVersion) {
+		return wrong
+	}
 	switch line.command {
 	case cmdHelp:
 		_, err := fmt.Fprint(p.stdout, usage+help)
@@ -99,7 +113,7 @@ func (p program) dispatch(ctx context.Context, line commandLine) error {
 	default:
 	}
 	s, err := p.settings(line)
-	if err != nil {
+	if err := errors.Join(wrong, err); err != nil {
 		return err
 	}
 	ctx, stop := boot.Signals(ctx,
@@ -116,6 +130,9 @@ func (p program) dispatch(ctx context.Context, line commandLine) error {
 	case cmdProcess:
 		return p.process(ctx, s)
 	case cmdMigrate:
+		for _, warning := range s.warnings {
+			_, _ = fmt.Fprintln(p.stderr, "fetcher: warning:", warning)
+		}
 		if err := schema.Migrate(ctx, s.databaseURI); err != nil {
 			return err
 		}

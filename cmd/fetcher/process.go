@@ -35,6 +35,9 @@ type traceFile struct {
 func describe(path, node string) (f traceFile, err error) {
 	f = traceFile{path: path, node: node, process: trace.Main}
 	name := filepath.Base(path)
+	if strings.HasSuffix(name, ".gz") {
+		return f, fmt.Errorf("%s is gzip: gunzip it first", path)
+	}
 	if !regexp.MustCompile(`\.jsonl(\.[0-9]+)?$`).MatchString(name) {
 		return f, fmt.Errorf("%s: the name of a trace file ends in .jsonl, or .jsonl.N when it was rotated", path)
 	}
@@ -112,6 +115,7 @@ func describeAll(paths []string, node string) (files []traceFile, err error) {
 		errs = append(errs, err)
 		files = append(files, f)
 	}
+	errs = append(errs, named(paths)...)
 	if err := errors.Join(errs...); err != nil {
 		return nil, &usageError{err}
 	}
@@ -119,6 +123,24 @@ func describeAll(paths []string, node string) (files []traceFile, err error) {
 		return cmp.Or(cmp.Compare(a.node, b.node), cmp.Compare(a.process, b.process), cmp.Compare(a.began, b.began))
 	})
 	return files, nil
+}
+
+// named returns an error for each file that is named a second time, under whatever path.
+func named(paths []string) (errs []error) {
+	infos := make([]os.FileInfo, len(paths))
+	for i, path := range paths {
+		var err error
+		if infos[i], err = os.Stat(path); err != nil {
+			continue // which describe has said
+		}
+		for j := range i {
+			if infos[j] != nil && os.SameFile(infos[i], infos[j]) {
+				errs = append(errs, fmt.Errorf("%s is the same file as %s: name it once", path, paths[j]))
+				break
+			}
+		}
+	}
+	return errs
 }
 
 // process loads trace files.
@@ -130,6 +152,9 @@ func (p program) process(ctx context.Context, s settings) (err error) {
 	log, err := boot.NewLog(p.stderr, s.logLevel, "", s.secrets.Text, false)
 	if err != nil {
 		return &usageError{err}
+	}
+	for _, warning := range s.warnings {
+		log.Warn(warning)
 	}
 	uri := s.databaseURI
 	if uri == "" {
@@ -156,6 +181,7 @@ func (p program) process(ctx context.Context, s settings) (err error) {
 		return err
 	}
 	defer entries.Close()
+	var useless []error
 	for len(files) > 0 {
 		node := files[0].node
 		var own []store.TraceFile
@@ -170,15 +196,57 @@ func (p program) process(ctx context.Context, s settings) (err error) {
 		if err := report(p.stdout, node, len(own), loaded); err != nil {
 			return err
 		}
+		if loaded.Bad == 0 {
+			continue
+		}
+		tellBad(p.stderr, loaded)
+		for _, file := range own {
+			useless = append(useless, worthless(file))
+		}
 	}
-	return nil
+	return errors.Join(useless...)
+}
+
+// tellBad says which lines are no records. That it cannot be said is no reason to end.
+func tellBad(w io.Writer, l store.Loaded) {
+	for _, bad := range l.BadLines {
+		_, _ = fmt.Fprintf(w, "fetcher: %s, line %d is no trace record: %v\n", bad.Path, bad.Line, bad.Reason)
+	}
+	if more := l.Bad - int64(len(l.BadLines)); more > 0 {
+		_, _ = fmt.Fprintf(w, "fetcher: %d more lines are none\n", more)
+	}
+	_, _ = fmt.Fprintln(w, "fetcher: such lines are in table log_malformed; all that are records are stored")
+}
+
+// worthless returns an error when a file has lines and none is a record.
+func worthless(f store.TraceFile) (err error) {
+	content, err := os.Open(f.Path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, content.Close()) }()
+	lines := 0
+	for _, err := range trace.NewLines(content, f.Process, trace.LineOptions{}).Records() {
+		if _, bad := errors.AsType[*trace.LineError](err); !bad {
+			return err
+		}
+		lines++
+	}
+	if lines == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s: none of its lines is a trace record: is it what a node wrote as internal trace?", f.Path)
 }
 
 // report says what came of a node's files.
 func report(w io.Writer, node string, files int, l store.Loaded) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	_, _ = fmt.Fprintf(table, "node %s: %d files, %d lines, %d of them repeat the line before, %d are no records; %d entries stored now\n\traw\twithout repeats\t\n",
-		node, files, l.Lines, l.Repeats, l.Bad, l.Stored)
+	plural := "s"
+	if files == 1 {
+		plural = ""
+	}
+	_, _ = fmt.Fprintf(table, "node %s: %d file%s, %d lines, %d of them repeat the line before, %d are no records; %d entries stored now in deployment %d\n\traw\twithout repeats\t\n",
+		node, files, plural, l.Lines, l.Repeats, l.Bad, l.Stored, l.Deployment)
 	row := func(what string, raw, unique int64) { _, _ = fmt.Fprintf(table, "%s\t%d\t%d\t\n", what, raw, unique) }
 	row("traces", l.Raw.Traces, l.Unique.Traces)
 	row("rows", l.Raw.Rows, l.Unique.Rows)

@@ -147,7 +147,7 @@ func TestRetentionStopsNobody(t *testing.T) {
 			retained <- err
 			return
 		}
-		defer conn.Close(context.WithoutCancel(retaining)) //nolint:errcheck // the end of the test
+		defer conn.Close(context.WithoutCancel(retaining))
 		for retaining.Err() == nil {
 			dropped, busy, err := dropBefore(retaining, k.uri, threeDaysAgo())
 			for _, part := range append(dropped, busy...) {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"provingground/fetcher"
 	"provingground/internal/clock"
@@ -95,22 +96,26 @@ func (p program) settings(line commandLine) (settings, error) {
 	}
 	switch line.command {
 	case cmdMigrate:
-		need(line.databaseURI != "", "--db-uri is missing: it says which database to bring to this version")
+		need(line.databaseURI != "" || line.bad["db-uri"], "--db-uri is missing: it says which database to bring to this version")
 		need(len(line.arguments) == 0, "one argument too many: %q", line.arguments)
 	case cmdProcess:
-		need(s.directory != "" || s.databaseURI != "", "-o DIR or --db-uri URI is missing: one of them says which database takes the entries")
+		need(s.directory != "" || s.databaseURI != "" || line.bad["output-dir-path"] || line.bad["db-uri"],
+			"-o DIR or --db-uri URI is missing: one of them says which database takes the entries")
 		need(len(line.arguments) > 0, "name the files: fetcher process -o DIR FILE…")
 		s.files = line.arguments
 	default:
-		need(s.directory != "", "-o DIR is missing: it says where to keep what belongs to this fetcher")
+		need(s.directory != "" || line.bad["output-dir-path"], "-o DIR is missing: it says where to keep what belongs to this fetcher")
 		check(s.setNodes(line, p.env))
-		check(s.setKey(line.keyFile))
+		if !line.bad["secret-key-path"] {
+			check(s.setKey(line.keyFile))
+		}
 		check(s.setNames(line.names))
 		check(s.setClock(line))
 		check(s.setInterval(p.env("FETCH_INTERVAL_MS")))
 		check(s.setLines(line.keepLines))
-		need(s.queueSize >= 1 && s.queueSize <= 1_000_000, "--queue-size %d: give 1 to 1000000 entries, as the nodes' --itn-max-logs", s.queueSize)
-		need(s.retainDays >= 0 && s.retainDays <= 36_500 && (s.retainDays > 0 || !line.given["retain-days"]), "--retain-days %d: give 1 to 36500 days", s.retainDays)
+		need(s.queueSize >= 1 && s.queueSize <= 1_000_000 || line.bad["queue-size"], "--queue-size %d: %s", s.queueSize, expected("queue-size"))
+		need(s.retainDays >= 1 && s.retainDays <= 36_500 || !line.given["retain-days"] || line.bad["retain-days"], "--retain-days %d: %s",
+			s.retainDays, expected("retain-days"))
 		if len(s.listen) == 0 {
 			s.listen = []string{defaultListen}
 		}
@@ -142,6 +147,8 @@ func (p program) settings(line commandLine) (settings, error) {
 func (s *settings) setDatabase(line commandLine) error {
 	uri := line.databaseURI
 	switch {
+	case line.bad["db-uri"]:
+		return nil
 	case line.given["db-uri"] && uri == "":
 		return errors.New("--db-uri is empty: give postgresql://…, or leave it out for a private PostgreSQL")
 	case uri == "":
@@ -149,14 +156,58 @@ func (s *settings) setDatabase(line commandLine) error {
 	case strings.HasPrefix(uri, "sqlite3:"), strings.HasPrefix(uri, "sqlite:"):
 		return errors.New("--db-uri: SQLite is not supported any more: give postgresql://…, or leave the option out, and a private PostgreSQL is started in the directory of -o")
 	}
-	config, err := pgx.ParseConfig(uri) // which masks the password in its errors, where it can tell it
+	const form = "give postgresql://USER@HOST:PORT/DATABASE, and the password in the environment variable PGPASSWORD or in ~/.pgpass"
+	config, err := pgx.ParseConfig(uri)
 	if err != nil {
-		return errors.New("--db-uri is no PostgreSQL URI: postgresql://USER@HOST:PORT/DATABASE, the password in the environment variable PGPASSWORD or in ~/.pgpass")
+		return fmt.Errorf("--db-uri is no PostgreSQL URI%s: %s", badPart(uri, err), form)
+	}
+	if rest, isURI := withoutScheme(uri); isURI {
+		_, path, _ := strings.Cut(rest, "/")
+		if path, _, _ = strings.Cut(path, "?"); strings.Contains(path, "@") { // the rest of a password would be told as the database's name
+			return fmt.Errorf("--db-uri has an @ behind its first /: write / and @ as %%2F and %%40 where they separate nothing, as in a password: %s", form)
+		}
 	}
 	if config.Password != "" {
 		s.secrets.Add(config.Password)
 	}
+	if holdsPassword(uri) {
+		s.warnings = append(s.warnings, "everybody on this machine can see the password in --db-uri: put it into the environment variable PGPASSWORD or into ~/.pgpass")
+	}
 	return nil
+}
+
+// badPart says what is wrong with a database's URI, or nothing where that might show a piece of the password: in a URI whose user and password do
+// not end where they should, any part may be one.
+func badPart(uri string, err error) string {
+	wrong, is := errors.AsType[*pgconn.ParseConfigError](err)
+	rest, isURI := withoutScheme(uri)
+	_, behind, _ := strings.Cut(rest, "/")
+	_, query, _ := strings.Cut(rest, "?")
+	if !is || !isURI || strings.Contains(behind, "@") || strings.Contains(query, "password") {
+		return ""
+	}
+	hidden := *wrong
+	hidden.ConnString = "it" // in place of the URI, which has the password
+	return ": " + hidden.Error()
+}
+
+// holdsPassword tells whether a database's URI that could be read has a password in it, whatever else there is in the environment.
+func holdsPassword(uri string) bool {
+	rest, isURI := withoutScheme(uri)
+	if !isURI { // it is a list of NAME=VALUE
+		return strings.Contains(uri, "password")
+	}
+	authority, _, _ := strings.Cut(rest, "/")
+	user, _, named := strings.Cut(authority, "@")
+	_, password, _ := strings.Cut(user, ":")
+	_, query, _ := strings.Cut(rest, "?")
+	return named && password != "" || strings.Contains(query, "password=")
+}
+
+// withoutScheme returns what comes behind the scheme of a database's URI, if it has that of PostgreSQL.
+func withoutScheme(uri string) (rest string, isURI bool) {
+	scheme, rest, _ := strings.Cut(uri, "://")
+	return rest, scheme == "postgres" || scheme == "postgresql"
 }
 
 // setNodes says where the nodes come from.
@@ -164,6 +215,9 @@ func (s *settings) setNodes(line commandLine, env func(string) string) error {
 	if line.command == cmdAddress {
 		if len(line.arguments) != 1 {
 			return errors.New("node-address-port takes one address: fetcher -k KEYFILE -o DIR node-address-port ADDRESS -p PORT")
+		}
+		if line.bad["port"] {
+			return nil
 		}
 		if line.port < 1 || line.port > math.MaxUint16 {
 			return errors.New("node-address-port needs the node's ITN port: -p 1 to -p 65535")
@@ -261,6 +315,9 @@ func (s *settings) setClock(line commandLine) error {
 	genesis, err := time.Parse(time.RFC3339, line.genesis)
 	if err != nil {
 		return fmt.Errorf("--genesis %s: give a time such as 2026-11-20T12:00:00Z", line.genesis)
+	}
+	if line.bad["clock-scale"] {
+		return nil
 	}
 	if s.clock, err = clock.Scaled(genesis, line.clockScale); err != nil {
 		return fmt.Errorf("--clock-scale: %w", err)

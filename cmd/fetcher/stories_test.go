@@ -28,6 +28,10 @@ func TestUsage(t *testing.T) {
 	if err := os.WriteFile(key, []byte(seed()), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	twice := filepath.Join(dir, "twice")
+	if err := errors.Join(os.Mkdir(twice, 0o700), os.WriteFile(filepath.Join(twice, "internal-trace.jsonl"), nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
 	for _, test := range []struct {
 		args string
 		code int
@@ -37,16 +41,20 @@ func TestUsage(t *testing.T) {
 		{"help", codeOK, "--retain-days N"},
 		{"discovery --help", codeOK, "ONLINE_URL"},
 		{"version", codeOK, "fetcher "},
-		{"discovery --frob", codeUsage, "there is no option --frob\nfetcher help lists"},
+		{"help --frob", codeUsage, "there is no option --frob\nfetcher help lists"},
+		{"discovery --frob", codeUsage, "there is no option --frob\n-o DIR is missing"},
 		{"-k KEY -o OUT discovery", codeUsage, "ONLINE_URL"},
 		{"-k NONE -o OUT node-address-port 127.0.0.1 -p 9", codeUsage, "the key file"},
 		{"-k KEY -o OUT --log-level chatty node-address-port 127.0.0.1 -p 9", codeUsage, "chatty"},
 		{"-k KEY -o OUT --listen 203.0.113.1:9 node-address-port 127.0.0.1 -p 9", codeUsage, "--listen ADDRESS"},
 		{"-k KEY -o OUT --db-uri postgresql://me:hunter22@127.0.0.1:1/x?connect_timeout=5 --listen 127.0.0.1:0 node-address-port 127.0.0.1 -p 9", codeFailure, "127.0.0.1:1"},
 		{"migrate --db-uri postgresql://me:hunter22@127.0.0.1:1/x?connect_timeout=5", codeFailure, "127.0.0.1:1"},
+		{"migrate --db-uri postgresql://me:hunter22@127.0.0.1:1/x?connect_timeout=5", codeFailure, "fetcher: warning: everybody on this machine can see the password"},
+		{"process -o OUT TWICE/internal-trace.jsonl TWICE/../twice/internal-trace.jsonl", codeUsage, "is the same file as"},
+		{"process -o OUT x.jsonl.gz", codeUsage, "gunzip it first"},
 		{"process -o OUT NONE/internal-trace.jsonl", codeUsage, "NONE/internal-trace.jsonl"},
 	} {
-		args := strings.NewReplacer("KEY", key, "OUT", filepath.Join(dir, "out"), "NONE", filepath.Join(dir, "none")).Replace(test.args)
+		args := strings.NewReplacer("KEY", key, "OUT", filepath.Join(dir, "out"), "NONE", filepath.Join(dir, "none"), "TWICE", twice).Replace(test.args)
 		code, output := exitCode(t, call(t, "", []string{"ONLINE_URL=", "AWS_PREFIX=", "AWS_BUCKET="}, strings.Fields(args)...))
 		says := strings.ReplaceAll(test.says, "NONE", filepath.Join(dir, "none"))
 		if code != test.code || !strings.Contains(output, says) {
@@ -54,6 +62,9 @@ func TestUsage(t *testing.T) {
 		}
 		if strings.Contains(output, "hunter22") || strings.Contains(output, seed()) {
 			t.Errorf("fetcher %s shows a secret:\n%s", args, output)
+		}
+		if strings.Count(output, "dial tcp 127.0.0.1:1") > 1 {
+			t.Errorf("fetcher %s says twice that it cannot connect:\n%s", args, output)
 		}
 	}
 }
@@ -88,6 +99,13 @@ func TestFetcher(t *testing.T) {
 	if code != codeUsage || !strings.Contains(output, fmt.Sprintf("process %d", p.cmd.Process.Pid)) {
 		t.Errorf("a second fetcher exits %d: %s", code, output)
 	}
+	locks, err := filepath.Glob(filepath.Join(dir, "provingground-*.lock"))
+	if err != nil || len(locks) != 1 {
+		t.Fatalf("locks %q, %v", locks, err)
+	}
+	if info, err := os.Stat(locks[0]); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the lock file: %v, %v", info, err)
+	}
 	uri, err := os.ReadFile(filepath.Join(dir, privateNote))
 	if err != nil {
 		t.Fatal(err)
@@ -111,6 +129,9 @@ func TestFetcher(t *testing.T) {
 		if status, body := p.get(t, test.method, test.path, test.body); status != http.StatusOK || !strings.Contains(string(body), test.says) {
 			t.Errorf("%s %s: %d %s", test.method, test.path, status, body)
 		}
+	}
+	if _, body := p.get(t, http.MethodGet, "/nodes", ""); strings.Count(string(body), `"frozen":true`) != 4 || !strings.Contains(p.stderr.String(), "frozen: no node is read until") {
+		t.Errorf("a freeze is told of in neither /nodes nor the log: %s\n%s", body, &p.stderr)
 	}
 	await(t, "the nodes to be let alone", func() bool {
 		for _, node := range p.nodes(t) {
@@ -316,6 +337,9 @@ func TestClosedDirectory(t *testing.T) {
 	if code != codeFailure || !strings.Contains(output, "enter") {
 		t.Errorf("exits %d:\n%s", code, output)
 	}
+	if _, err := os.Stat(filepath.Join(closed, "out", privateDir)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a server that never was leaves its directory: %v", err)
+	}
 }
 
 // TestProcess loads the public sample, raw lines and what is left without the repeated ones (internal-trace, section 3.5).
@@ -333,12 +357,53 @@ func TestProcess(t *testing.T) {
 	}
 	for i, stored := range []string{"; 4283 entries stored now", "; 0 entries stored now"} {
 		for _, want := range []string{
-			"Xg8TyLZ1-10.0.0.7-3086: 1 files, 4488 lines, 205 of them repeat the line before, 0 are no records" + stored,
+			"Xg8TyLZ1-10.0.0.7-3086: 1 file, 4488 lines, 205 of them repeat the line before, 0 are no records" + stored + " in deployment 1",
 			"rows 4376 4171", "events and their metadata 3122 2920", "Snark_work_received 730 730", "Snark_work_accepted 11 11", "Snark_work_rejected 921 719",
 		} {
 			if !strings.Contains(strings.Join(strings.Fields(said[i]), " "), want) {
 				t.Errorf("call %d does not say %q:\n%s", i+1, want, said[i])
 			}
+		}
+	}
+}
+
+// TestProcessRubbish: what is no record is told, and where nothing is, that is a failure; records beside it are stored.
+func TestProcessRubbish(t *testing.T) {
+	uri := pgtest.Database(t)
+	dir := t.TempDir()
+	write := func(node, content string) string {
+		path := filepath.Join(dir, node, "internal-trace.jsonl")
+		if err := errors.Join(os.Mkdir(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(content), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	good, rubbish, empty := write("a", "[\"One\",1.5]\nrubbish\n[\"Two\",2.5]\n"), write("b", strings.Join(strings.Split("abcdefghijkl", ""), "\n")+"\n"), write("c", "")
+	packed := write("d", "\x1f\x8b\x08\x00")
+	for _, test := range []struct {
+		files []string
+		code  int
+		says  []string
+	}{
+		{[]string{good}, codeOK, []string{
+			"node a: 1 file, 3 lines, 0 of them repeat the line before, 1 are no records; 2 entries stored now in deployment 1",
+			"a/internal-trace.jsonl, line 2 is no trace record: ", "all that are records are stored",
+		}},
+		{[]string{empty}, codeOK, []string{"node c: 1 file, 0 lines"}},
+		{[]string{"--deployment", "new", good, rubbish, empty}, codeFailure, []string{
+			"2 entries stored now in deployment 2", "b/internal-trace.jsonl, line 10 is no trace record", "fetcher: 2 more lines are none",
+			"b/internal-trace.jsonl: none of its lines is a trace record",
+		}},
+		{[]string{packed}, codeFailure, []string{"gunzip it first"}},
+	} {
+		code, output := exitCode(t, call(t, "", nil, append([]string{"process", "--db-uri", uri}, test.files...)...))
+		for _, want := range test.says {
+			if !strings.Contains(output, want) {
+				t.Errorf("%q does not say %q:\n%s", test.files, want, output)
+			}
+		}
+		if code != test.code || strings.Contains(output, "a/internal-trace.jsonl: none") || strings.Contains(output, "c/internal-trace.jsonl: none") {
+			t.Errorf("%q exits %d, want %d:\n%s", test.files, code, test.code, output)
 		}
 	}
 }

@@ -117,10 +117,10 @@ func kindsOf(t *testing.T, sent map[string]int) (payment, zkapp string) {
 
 // share writes a share as verdicts do: with three decimals, cut off.
 func share(part, of int) string {
-	switch {
-	case part == of:
+	switch part {
+	case of:
 		return "1"
-	case part == 0:
+	case 0:
 		return "0"
 	}
 	return fmt.Sprintf("0.%03d", part*1000/of)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
@@ -108,9 +109,20 @@ func TestHistoryOfARun(t *testing.T) {
 	if diff := cmp.Diff(stored(t, later), got); diff != "" {
 		t.Errorf("the history that was kept (+) is not that of the record (-)\n%s", diff)
 	}
-	for _, want := range []string{`"outcome": "succeeded"`, `run_verdict`, `"kind": "payments"`, `"undone": "stopped by the script"`, `run_output`} {
+	for _, want := range []string{`"outcome": "succeeded"`, `run_verdict`, `"kind": "payments"`, `"undone": "stopped by the script"`, `run_output`, `"experiment": "h", "resumed_at"`} {
 		if !strings.Contains(got, want) {
 			t.Errorf("the history lacks %s\n%s", want, got)
+		}
+	}
+	for row := range strings.Lines(got) {
+		var step struct {
+			Began *time.Time `json:"started_at"`
+			Ended *time.Time `json:"ended_at"`
+		}
+		if text, is := strings.CutPrefix(row, "run_step "); is && !strings.Contains(row, `"outcome": "skipped"`) {
+			if err := json.Unmarshal([]byte(text), &step); err != nil || step.Began == nil || step.Ended == nil || step.Ended.Before(*step.Began) {
+				t.Errorf("%v: nobody knows how long this step took: %s", err, row)
+			}
 		}
 	}
 	if out, _ = n.call(t, orchestrator.CodeOK, "history", recordPath, n.config); !strings.HasSuffix(out, " is in the database already\n") {

@@ -53,7 +53,7 @@ func (p *play) collect(ctx context.Context) (*collecting, error) {
 	}
 	log := p.log.Named("fetcher").WithOptions(zap.IncreaseLevel(zapcore.ErrorLevel)) // what it bears with, verdicts tell
 	c := &collecting{memory: evidence.NewMemory(p.clock)}
-	c.memory.Files = p.props
+	c.memory.Files, c.memory.Since = p.props, p.clock.Now()
 	guarded := fetcher.Transport(wire)
 	if c.collector, err = fetcher.New(fetcher.Options{
 		Discover: nodes, Store: c.memory, Clock: p.clock, Log: log, QueueSize: rehearsedMaxLogs, Seed: p.scene.seed,

@@ -307,6 +307,9 @@ func (p program) report(result orchestrator.Result, recordPath, configPath strin
 		fmt.Fprintf(&text, "%d %s held%s\n", result.Held, claims, verdict)
 	}
 	writeRemains(&text, result.Remains, recordPath, configPath)
+	if result.Code == orchestrator.CodeInconclusive {
+		fmt.Fprintf(&text, "inconclusive (exit code %d)\n", result.Code)
+	}
 	_, _ = fmt.Fprint(p.stderr, mask(text.String()))
 }
 

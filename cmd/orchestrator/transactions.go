@@ -28,7 +28,7 @@ func transactionsCommand(ctx context.Context, p program, args []string) (_ int, 
 	set.Func("state", "list those in these `states`: included, failed, rejected, missing, unseen, unknown; separated by commas", func(text string) error {
 		for name := range strings.SplitSeq(text, ",") {
 			if !slices.Contains(history.States(), history.State(name)) {
-				return fmt.Errorf("%q is none of %s", name, joined(history.States()))
+				return fmt.Errorf("%q is none of %s", name, strings.Join(stateNames(history.States()), ", "))
 			}
 			states = append(states, history.State(name))
 		}
@@ -81,12 +81,12 @@ func transactionsCommand(ctx context.Context, p program, args []string) (_ int, 
 	return orchestrator.CodeOK, nil
 }
 
-func joined(states []history.State) string {
-	var names []string
+func stateNames(states []history.State) []string {
+	names := make([]string, 0, len(states))
 	for _, s := range states {
 		names = append(names, string(s))
 	}
-	return strings.Join(names, ", ")
+	return names
 }
 
 // errEnough ends the reading of a record.
@@ -124,11 +124,8 @@ func transactionsAsText(ctx context.Context, w io.Writer, ledger *history.Ledger
 	if err != nil {
 		return err //nolint:wrapcheck // says it all
 	}
-	names := make([]string, 0, len(history.States()))
-	for _, s := range history.States() {
-		names = append(names, string(s))
-	}
-	table := [][]string{append([]string{"batch", "kind", "node", "request", "at most"}, names...)}
+	names := stateNames(history.States())
+	table := [][]string{append(append([]string{"batch", "kind", "node", "request", "at most"}, names...), "why unseen or unknown")}
 	for _, b := range batches {
 		most := "?"
 		if b.Intended != nil {
@@ -138,9 +135,9 @@ func transactionsAsText(ctx context.Context, w io.Writer, ledger *history.Ledger
 		for _, s := range history.States() {
 			row = append(row, strconv.FormatInt(b.Count[s], 10))
 		}
-		table = append(table, row)
+		table = append(table, append(row, strings.Join(b.Reasons, "; ")))
 	}
-	if err := writeTable(w, table, 4); err != nil {
+	if err := writeTable(w, table, 4, len(names)+1); err != nil {
 		return err
 	}
 	table = [][]string{append([]string{"round", "kind"}, append(names, "p95 latency")...)}
@@ -159,16 +156,30 @@ func transactionsAsText(ctx context.Context, w io.Writer, ledger *history.Ledger
 	if _, err := fmt.Fprintln(w); err != nil {
 		return err //nolint:wrapcheck // says that standard output failed
 	}
-	if err := writeTable(w, table, 2); err != nil || len(states) == 0 {
+	if err := writeTable(w, table, 2, len(names)+1); err != nil {
 		return err
+	}
+	if ledger.AsOf != nil {
+		if _, err := fmt.Fprintf(w, "\nmissing and rejected ones are in no block that was logged until %s\n", ledger.AsOf.Format(time.RFC3339)); err != nil {
+			return err //nolint:wrapcheck // says that standard output failed
+		}
+	}
+	if len(states) == 0 {
+		return nil
 	}
 	if _, err := fmt.Fprintln(w); err != nil {
 		return err //nolint:wrapcheck // says that standard output failed
 	}
-	return ledger.Each(ctx, states, func(t history.Transaction) error { //nolint:wrapcheck // says it all
+	none := true
+	if err := ledger.Each(ctx, states, func(t history.Transaction) error {
+		none = false
 		_, err := fmt.Fprintf(w, "%s %s on %s: %s\n", t.Memo(), t.State, t.Node, strings.Join(details(t), ", "))
 		return err //nolint:wrapcheck // says that standard output failed
-	})
+	}); err != nil || !none {
+		return err //nolint:wrapcheck // says it all
+	}
+	_, err = fmt.Fprintf(w, "none is %s\n", strings.Join(stateNames(states), " or "))
+	return err //nolint:wrapcheck // says that standard output failed
 }
 
 // shares writes how many transactions are in each state, with the share of all but those that were never sent.
@@ -190,8 +201,8 @@ func shares(count map[history.State]int64) []string {
 	return cells
 }
 
-// writeTable writes rows below one another: so many columns of text, then columns of numbers, which end at the same place.
-func writeTable(w io.Writer, rows [][]string, texts int) error {
+// writeTable writes rows below one another: so many columns of text, then columns of numbers, which end at the same place, then text again.
+func writeTable(w io.Writer, rows [][]string, texts, numbers int) error {
 	widths := make([]int, len(rows[0]))
 	for _, row := range rows {
 		for i, cell := range row {
@@ -202,7 +213,7 @@ func writeTable(w io.Writer, rows [][]string, texts int) error {
 		var line strings.Builder
 		for i, cell := range row {
 			width := widths[i]
-			if i < texts {
+			if i < texts || i >= texts+numbers {
 				width = -width
 			}
 			if i > 0 {
@@ -243,7 +254,7 @@ func transactionsAsCSV(ctx context.Context, w io.Writer, ledger *history.Ledger,
 	table := csv.NewWriter(w)
 	if err := table.Write([]string{
 		"memo", "experiment", "batch", "index", "kind", "node", "signature", "state", "reason", "received", "accepted", "seen_by", "block", "blockchain_length",
-		"global_slot", "included",
+		"global_slot", "included", "as_of",
 	}); err != nil {
 		return err //nolint:wrapcheck // says that standard output failed
 	}
@@ -262,7 +273,7 @@ func transactionsAsCSV(ctx context.Context, w io.Writer, ledger *history.Ledger,
 	err := ledger.Each(ctx, states, func(t history.Transaction) error {
 		return table.Write([]string{
 			t.Memo(), t.Experiment, strconv.Itoa(t.Batch), strconv.Itoa(t.Index), t.Kind, t.Node, t.Signature, string(t.State), t.Reason, stamp(t.Received),
-			stamp(t.Accepted), strconv.Itoa(t.SeenBy), t.Block, number(t.Height), number(t.Slot), stamp(t.Included),
+			stamp(t.Accepted), strconv.Itoa(t.SeenBy), t.Block, number(t.Height), number(t.Slot), stamp(t.Included), stamp(t.AsOf),
 		})
 	})
 	table.Flush()

@@ -63,6 +63,7 @@ func TestTransactionsCommand(t *testing.T) {
 		"transactions.txt":  {record, config},
 		"rejected.txt":      {"-state", "rejected,missing,failed", record, config},
 		"transactions.csv":  {"-format", "csv", record, config},
+		"none.txt":          {"-state", "unknown", record, config},
 		"transactions.json": {"-format", "json", "-state", "included", "-state", "unseen", record, config},
 	} {
 		got, log := call(orchestrator.CodeOK, args...)
@@ -96,8 +97,8 @@ func TestTransactionsCommand(t *testing.T) {
 		{orchestrator.CodeStep, []string{"absent.record", config}, "open the record"},
 		{orchestrator.CodeUsage, []string{record, with(`"onlineURL":"http://h/v1/online"`)}, "add dbUri"},
 		{orchestrator.CodeStep, []string{record, with(`"onlineURL":"http://other/v1/online","dbUri":"` + uri + `"`)}, "give the configuration of that run"},
-		{orchestrator.CodeStep, []string{record, with(`"onlineURL":"http://h/v1/online","dbUri":"postgres://u:hunter2@127.0.0.1:1/x"`)}, "is it running, and is dbUri its address?"},
-		{orchestrator.CodeStep, []string{record, with(`"onlineURL":"http://h/v1/online","dbUri":"` + pgtest.Database(t) + `"`)}, "start the fetcher on it"},
+		{orchestrator.CodeStep, []string{record, with(`"onlineURL":"http://h/v1/online","dbUri":"postgres://u:hunter2@127.0.0.1:1/x"`)}, "is it running, and is that its address?"},
+		{orchestrator.CodeStep, []string{record, with(`"onlineURL":"http://h/v1/online","dbUri":"` + pgtest.Database(t) + `"`)}, "fetcher migrate --db-uri"},
 	} {
 		if out, log := call(test.code, test.args...); out != "" || !strings.Contains(log, test.want) || strings.Contains(log, "hunter2") {
 			t.Errorf("%v: %s%s\nwant %s", test.args, out, log, test.want)

@@ -222,7 +222,8 @@ func compareLedger(t *testing.T, ledger *history.Ledger, truth simnet.History, q
 				t.Errorf("%s is %s, and in truth %s: %+v\n%+v", got.Memo(), got.State, diff, really[got.Signature], got)
 			}
 		}
-		if (got.State == history.Unknown) != (got.State != history.Rejected && got.Reason != "") || got.State == history.Unknown && quiet {
+		reasoned := got.State == history.Unknown || got.State == history.Unseen || got.State == history.Rejected
+		if reasoned != (got.Reason != "") || got.State == history.Unknown && quiet {
 			t.Errorf("%s is %s for the reason %q", got.Memo(), got.State, got.Reason)
 		}
 		return nil

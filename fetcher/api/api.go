@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	_ "embed" // for index.txt
 	"encoding/json"
@@ -46,12 +47,16 @@ type Options struct {
 	NewDeployment func(ctx context.Context, metadata json.RawMessage) (int64, error)
 	// LastDiscovery returns when a list of nodes was had last, wall time, zero for never. nil leaves it out of /health.
 	LastDiscovery func() time.Time
+	// ReadWithin is how long ago a node must have been read to its end for /health to say that nodes can be read, wall time; 0 means 2 min. It is
+	// to be longer than the pause between two requests for a node's log.
+	ReadWithin time.Duration
 	// Registry takes the metrics, and is what /metrics shows: give one to add others. nil means a new one.
 	Registry *prometheus.Registry
 	// AllowedOrigins are the web sites (https://dashboard.example.org) whose pages may use the paths that change something, besides those that
 	// come from this port itself. Everybody's pages may read.
 	AllowedOrigins []string
-	// Log takes requests and a database that does not answer, at the level debug, and what should not happen, as warnings; nil is silent.
+	// Log takes requests and a database that does not answer, at the level debug, what a client changed, with its address, at the level info, and
+	// what should not happen, as warnings; nil is silent.
 	Log *zap.Logger
 }
 
@@ -71,7 +76,7 @@ func (o Options) validate() error {
 // Server is the handler. Make it with [New]. Safe for concurrent use.
 //
 // Errors are JSON: {"error": "…"}, those of GraphQL in its own form. 400 is a request that is wrong, or with a value that the database
-// refuses; 404, 405, 413 as usual; 422 is an answer that would be too large; 503, with Retry-After, is a database that does not answer; 403 is a foreign web page that wants to change something;
+// refuses; 404 is also a node or deployment that is not known; 405, 413 as usual; 422 is an answer that would be too large; 503, with Retry-After, is a database that does not answer; 403 is a foreign web page that wants to change something;
 // 500 is what should not happen, and the log says why. No answer holds SQL or says how to connect to the database.
 type Server struct {
 	options Options
@@ -96,6 +101,7 @@ func New(options Options) (*Server, error) {
 	if options.Log == nil {
 		options.Log = zap.NewNop()
 	}
+	options.ReadWithin = cmp.Or(options.ReadWithin, 2*time.Minute)
 	s := &Server{
 		options: options, log: options.Log.Named("api"), mux: http.NewServeMux(), nesting: trace.NewNesting(),
 		limits: limits{answerBytes: 64 << 20, traceRows: 100_000},

@@ -18,6 +18,7 @@
 //	database.go       reading and writing within limits
 //	nodes.go          nodes, freeze, unfreeze, reset
 //	lists.go          gaps and traces, page by page
+//	known.go          whether there is the node or deployment that a request names
 //	experiments.go    experiments, deployments, node restarts, clean-up
 //	nodejs.go         values as the existing experiments API writes them
 //	graphql.go        one GraphQL request: limits, fields, errors

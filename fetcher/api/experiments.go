@@ -13,6 +13,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"go.uber.org/zap"
 )
 
 // experimentRow has the columns of the view experiments (internal-trace, section 6.3), typed as nodejs.go says.
@@ -102,6 +103,7 @@ func (s *Server) newDeployment(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return databaseProblem(ctx, err)
 	}
+	s.changed(r, "a new deployment: what is collected from now on belongs to it", zap.Int64("deployment", id))
 	return writeJSON(w, http.StatusCreated, struct {
 		Message      string `json:"message"`
 		DeploymentID int64  `json:"deployment_id"`
@@ -205,6 +207,7 @@ func (s *Server) cleanUp(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	s.changed(r, "unfinished traces of old deployments deleted", zap.Int64("block_traces", traces), zap.Int64("checkpoints", checkpoints))
 	return writeJSON(w, http.StatusCreated, struct {
 		Message     string `json:"message"`
 		BlockTraces int64  `json:"block_traces"`

@@ -59,6 +59,12 @@ func (s *Server) graphql(w http.ResponseWriter, r *http.Request) error {
 	if errs := run.prepare(request); len(errs) > 0 {
 		return answerErrors(w, http.StatusBadRequest, errs)
 	}
+	if node != "" {
+		// What else may be wrong, such as a database that is away, the answer says itself.
+		if err := s.mustKnowAnywhere(r.Context(), node); err != nil && asProblem(err).status == http.StatusNotFound {
+			return refuseQuery(w, err)
+		}
+	}
 	return run.answer(r.Context(), w)
 }
 
@@ -351,7 +357,7 @@ func (e *execution) answer(ctx context.Context, w http.ResponseWriter) error {
 		before := out.Len()
 		if err := e.field(ctx, field, &out); err != nil {
 			out.Truncate(before)
-			_, _ = out.Buffer.WriteString("null")
+			_, _ = out.WriteString("null")
 			known := asProblem(err)
 			e.server.note(known)
 			if known.retry {
@@ -364,17 +370,17 @@ func (e *execution) answer(ctx context.Context, w http.ResponseWriter) error {
 		}
 	}
 	if separator != "," {
-		_, _ = out.Buffer.WriteString(string(separator))
+		_, _ = out.WriteString(string(separator))
 	}
-	_, _ = out.Buffer.WriteString("}")
+	_, _ = out.WriteString("}")
 	if len(errs) > 0 {
 		list, err := json.Marshal(errs)
 		if err != nil {
 			return fmt.Errorf("writing the errors of a query: %w", err)
 		}
-		_, _ = out.Buffer.WriteString(`,"errors":` + string(list))
+		_, _ = out.WriteString(`,"errors":` + string(list))
 	}
-	_, _ = out.Buffer.WriteString("}")
+	_, _ = out.WriteString("}")
 	return out.send(w, status)
 }
 

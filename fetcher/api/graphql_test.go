@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"provingground/fetcher"
 	"provingground/fetcher/trace"
 )
 
@@ -75,7 +76,6 @@ func TestInterleavedCalls(t *testing.T) {
 }
 
 func TestGoldenAnswers(t *testing.T) {
-	t.Parallel()
 	w := newWorld(t)
 	sample := w.loadSample()
 	node := map[string]any{"node": sampleNode, "received": sample.byBlock(t, received).Block, "produced": sample.byBlock(t, produced).Block}
@@ -133,7 +133,6 @@ func TestListsOfTheSample(t *testing.T) {
 }
 
 func TestBlockTracesChooses(t *testing.T) {
-	t.Parallel()
 	w := newWorld(t)
 	w.loadSample()
 	for _, test := range []struct {
@@ -183,7 +182,6 @@ func lengthsOf(data map[string]any) string {
 }
 
 func TestGraphQLForms(t *testing.T) {
-	t.Parallel()
 	w := newWorld(t)
 	w.loadSample()
 	const names = `{"data":{"nodes":[{"id":1,"name":"` + sampleNode + `"}]}}`
@@ -225,18 +223,35 @@ func TestGraphQLForms(t *testing.T) {
 	}
 }
 
-func TestGraphQLErrors(t *testing.T) {
+// TestGraphQLOfNoNode: a path that names no node is not one.
+func TestGraphQLOfNoNode(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	manyFields := "{" + strings.Repeat("deployments ", 10)
+	w.loadSample()
+	answer := w.post("/nosuchnode/graphql", `{"query":"{blockTraces}"}`)
+	const want = `{"errors":[{"message":"there is no node \"nosuchnode\": there are ` + sampleNode + `"}]}`
+	if got := body(answer); answer.Code != http.StatusNotFound || got != want {
+		t.Errorf("%d %s", answer.Code, got)
+	}
+	w.collector.nodes = []fetcher.NodeStatus{{NodeName: "nosuchnode"}}
+	if answer := w.post("/nosuchnode/graphql", `{"query":"{blockTraces}"}`); answer.Code != http.StatusOK {
+		t.Errorf("a node that was just found: %d %s", answer.Code, answer.Body)
+	}
+}
+
+func TestGraphQLErrors(t *testing.T) {
+	w := newWorld(t)
+	var aliases strings.Builder
 	for i := range 30 {
-		manyFields += fmt.Sprintf("a%d: deployments ", i)
+		fmt.Fprintf(&aliases, "a%d: deployments ", i)
 	}
+	manyFields := "{" + strings.Repeat("deployments ", 10) + aliases.String()
 	// Each fragment has the next one twice: 2¹⁰⁰ fields.
-	doubling := "{__schema {queryType {...F0}}}"
+	var fragments strings.Builder
 	for i := range 100 {
-		doubling += fmt.Sprintf(" fragment F%d on __Type {...F%d ...F%d}", i, i+1, i+1)
+		fmt.Fprintf(&fragments, " fragment F%d on __Type {...F%d ...F%d}", i, i+1, i+1)
 	}
+	doubling := "{__schema {queryType {...F0}}}" + fragments.String()
 	doubling += " fragment F100 on __Type {name}"
 	for _, test := range []struct {
 		name   string

@@ -2,10 +2,13 @@ package api
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"time"
 
 	"go.uber.org/zap"
+
+	"provingground/fetcher"
 )
 
 // pingTime leaves an answer within two seconds.
@@ -20,7 +23,8 @@ type healthAnswer struct {
 	Deployment *int64         `json:"deployment"`
 	Frozen     bool           `json:"frozen"`
 	Nodes      map[string]int `json:"nodes"`       // by state
-	LagSeconds *float64       `json:"lag_seconds"` // wall time since the node that is furthest behind was read to its end
+	NeverRead  int            `json:"never_read"`  // nodes that should be read and never were since the start
+	LagSeconds *float64       `json:"lag_seconds"` // wall time since the node that is furthest behind, of those that were read, was read to its end
 }
 
 type databaseHealth struct {
@@ -46,6 +50,7 @@ func (s *Server) health(w http.ResponseWriter, r *http.Request) error {
 		Discovery: discovery{Lists: metrics.Discoveries, Errors: metrics.DiscoveryErrors},
 		Frozen:    s.options.Collector.Frozen(),
 		Nodes:     map[string]int{},
+		NeverRead: metrics.NeverRead,
 	}
 	for state, count := range nodesByState(metrics) {
 		given.Nodes[string(state)] = count
@@ -69,9 +74,33 @@ func (s *Server) health(w http.ResponseWriter, r *http.Request) error {
 	if metrics.Discoveries == 0 {
 		given.Reasons = append(given.Reasons, "no list of nodes was had yet")
 	}
+	if !given.Frozen {
+		if reason := s.unread(metrics, time.Now()); reason != "" {
+			given.Reasons = append(given.Reasons, reason)
+		}
+	}
 	given.Healthy = len(given.Reasons) == 0
 	if !given.Healthy {
 		return writeJSON(w, http.StatusServiceUnavailable, given)
 	}
 	return writeJSON(w, http.StatusOK, given)
+}
+
+// unread says why no node is read although some should be; empty when one was of late.
+func (s *Server) unread(m fetcher.Metrics, now time.Time) string {
+	if m.Connecting+m.Running+m.Backoff == 0 || now.Sub(m.NewestSuccess) <= s.options.ReadWithin {
+		return ""
+	}
+	reason := fmt.Sprintf("no node can be read: %d in %s, %d %s, %d %s", m.Backoff, fetcher.Backoff, m.Connecting, fetcher.Connecting, m.Running, fetcher.Running)
+	if m.NewestSuccess.IsZero() {
+		reason += ", none read since the start"
+	} else {
+		reason += ", none read since " + m.NewestSuccess.UTC().Format(time.RFC3339)
+	}
+	for _, node := range s.options.Collector.Nodes() {
+		if node.Active && node.LastError != "" {
+			return fmt.Sprintf("%s; the last error of %s: %s", reason, node.NodeName, node.LastError)
+		}
+	}
+	return reason
 }

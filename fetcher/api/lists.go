@@ -132,6 +132,9 @@ func sendPage[T any](w http.ResponseWriter, r *http.Request, s *Server, name str
 		if err != nil {
 			return fmt.Errorf("reading %s: %w", name, err)
 		}
+		if len(list) == 0 {
+			return s.mustKnow(ctx, tx, p.deployment, p.node)
+		}
 		return nil
 	})
 	if err != nil {

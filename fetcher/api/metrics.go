@@ -108,8 +108,9 @@ func samples(m fetcher.Metrics, frozen bool, pool *pgxpool.Stat, now time.Time) 
 			all = append(all, sample{gauge, "fetcher_nodes", "Nodes now, by what their reader does.", float64(count), "state", string(state)})
 		}
 		if lag, known := lagOf(m, now); known {
-			all = append(all, sample{kind: gauge, name: "fetcher_lag_seconds", help: "Wall time since the node that is furthest behind, of those that should be read, was read to its end. Absent while one never was.", value: lag.Seconds()})
+			all = append(all, sample{kind: gauge, name: "fetcher_lag_seconds", help: "Wall time since the node that is furthest behind, of those that should be read and were since the start, was read to its end. Absent while there is none.", value: lag.Seconds()})
 		}
+		all = append(all, sample{kind: gauge, name: "fetcher_never_read_nodes", help: "Nodes that should be read, and never were to their end since the start.", value: float64(m.NeverRead)})
 		isFrozen := 0.0
 		if frozen {
 			isFrozen = 1
@@ -137,7 +138,7 @@ func collectorSamples(m fetcher.Metrics) []sample {
 		{"fetcher_discoveries_total", "Lists of nodes that were had.", m.Discoveries},
 		{"fetcher_discovery_errors_total", "Lists of nodes that could not be had.", m.DiscoveryErrors},
 		{"fetcher_unreachable_nodes_total", "List entries without a usable address, over all lists.", m.UnreachableNodes},
-		{"fetcher_shared_addresses_total", "List entries that gave way to a later one of the same address, over all lists.", m.SharedAddresses},
+		{"fetcher_shared_addresses_total", "List entries that gave way to another one of the same address, over all lists.", m.SharedAddresses},
 		{"fetcher_requests_total", "Requests for a node's log.", m.Requests},
 		{"fetcher_request_errors_total", "Requests for a node's log that failed.", m.RequestErrors},
 		{"fetcher_entries_total", "Log entries committed.", m.Entries},
@@ -156,6 +157,7 @@ func collectorSamples(m fetcher.Metrics) []sample {
 		{"fetcher_flush_errors_total", "Flushes that failed.", m.FlushErrors},
 		{"fetcher_store_errors_total", "Failures of the store after which a batch was tried again.", m.StoreErrors},
 		{"fetcher_store_refusals_total", "Batches that the store refused for good.", m.StoreRefusals},
+		{"fetcher_unsaved_batches_total", "Batches that the store had not taken when their node was told not to be read any more; they are asked for again.", m.Unsaved},
 		{"fetcher_archive_errors_total", "Failures to write raw lines to disk.", m.ArchiveErrors},
 	} {
 		all = append(all, sample{kind: counter, name: one.name, help: one.help, value: float64(one.value)})
@@ -198,7 +200,7 @@ func nodesByState(m fetcher.Metrics) iter.Seq2[fetcher.State, int] {
 	}
 }
 
-// lagOf returns the time since the node that is furthest behind was read to its end.
+// lagOf returns the time since the node that is furthest behind, of those that were read, was read to its end.
 func lagOf(m fetcher.Metrics, now time.Time) (time.Duration, bool) {
 	if m.OldestSuccess.IsZero() {
 		return 0, false

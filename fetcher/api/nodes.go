@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"go.uber.org/zap"
+
 	"provingground/fetcher"
 )
 
@@ -27,7 +29,8 @@ func (s *Server) nodes(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, http.StatusOK, nodes)
 }
 
-func (s *Server) reset(w http.ResponseWriter, _ *http.Request) error {
+func (s *Server) reset(w http.ResponseWriter, r *http.Request) error {
+	s.changed(r, "reset: nodes are discovered and connected anew")
 	s.options.Collector.Reset()
 	return write(w, http.StatusOK, nil)
 }
@@ -35,15 +38,22 @@ func (s *Server) reset(w http.ResponseWriter, _ *http.Request) error {
 func (s *Server) freeze(w http.ResponseWriter, r *http.Request) error {
 	ctx, cancel := context.WithTimeoutCause(r.Context(), freezeTime, errFreezeTime)
 	defer cancel()
+	s.changed(r, "frozen: no node is read until POST /unfreeze, or the next start")
 	if err := s.options.Collector.Freeze(ctx); err != nil {
 		return &problem{status: http.StatusServiceUnavailable, text: "the freeze is in force, but some nodes are still being read: ask again", retry: true, cause: err}
 	}
 	return write(w, http.StatusOK, nil)
 }
 
-func (s *Server) unfreeze(w http.ResponseWriter, _ *http.Request) error {
+func (s *Server) unfreeze(w http.ResponseWriter, r *http.Request) error {
+	s.changed(r, "unfrozen: nodes are read again")
 	s.options.Collector.Unfreeze()
 	return write(w, http.StatusOK, nil)
+}
+
+// changed logs what a client has the fetcher do, and where the client is.
+func (s *Server) changed(r *http.Request, what string, fields ...zap.Field) {
+	s.log.Info(what, append(fields, zap.String("peer", r.RemoteAddr))...)
 }
 
 // parameter reads a text of the query string.

@@ -63,7 +63,8 @@ func TestNodes(t *testing.T) {
 func TestFreezeUnfreezeReset(t *testing.T) {
 	t.Parallel()
 	collector := &fakeCollector{}
-	server := deaf(t, collector)
+	core, logs := observer.New(zap.InfoLevel)
+	server := deafWith(t, collector, zap.New(core))
 	for _, step := range []struct {
 		path   string
 		frozen bool
@@ -73,6 +74,18 @@ func TestFreezeUnfreezeReset(t *testing.T) {
 		if answer.Code != http.StatusOK || answer.Body.Len() != 0 || collector.frozen != step.frozen || collector.resets != step.resets {
 			t.Errorf("%s: %d %q, then frozen %v, %d resets", step.path, answer.Code, answer.Body, collector.frozen, collector.resets)
 		}
+	}
+	if answer := ask(server, "POST", "/api/deployments", `{"data":{"secret":"hunter2"}}`); answer.Code != http.StatusCreated {
+		t.Errorf("a new deployment: %d %s", answer.Code, answer.Body)
+	}
+	var said []string
+	for _, entry := range logs.All() {
+		first, _, _ := strings.Cut(entry.Message, ":")
+		said = append(said, fmt.Sprint(entry.Level, " ", first, " ", entry.ContextMap()["peer"]))
+	}
+	const peer = " 192.0.2.1:1234" // of httptest
+	if diff := gocmp.Diff([]string{"info frozen" + peer, "info frozen" + peer, "info unfrozen" + peer, "info reset" + peer, "info a new deployment" + peer}, said); diff != "" {
+		t.Errorf("the log (-want +got):\n%s", diff)
 	}
 	collector.freezeErr = errors.New("still busy")
 	if answer := ask(server, "POST", "/freeze", ""); answer.Code != http.StatusServiceUnavailable || !strings.Contains(body(answer), "the freeze is in force") {
@@ -102,6 +115,7 @@ func TestMethodsAndOrigins(t *testing.T) {
 		{"GET", "/", 200, "", strings.TrimSuffix(index(t), "\n")},
 	} {
 		t.Run(test.method+test.path, func(t *testing.T) {
+			t.Parallel()
 			answer := ask(server, test.method, test.path, "")
 			if answer.Code != test.status || answer.Header().Get("Allow") != test.allow || answer.Header().Get("Access-Control-Allow-Origin") != "*" {
 				t.Errorf("status %d, headers %v", answer.Code, answer.Header())
@@ -358,9 +372,7 @@ func TestGaps(t *testing.T) {
 		"/gaps":                           "1 2 3 7",
 		"/gaps?node=a":                    "1 2 3",
 		"/gaps?node=b":                    "7",
-		"/gaps?node=c":                    "",
 		"/gaps?deployment=2":              "4 5 6",
-		"/gaps?deployment=2147483647":     "",
 		"/gaps?limit=2":                   "1 2 next 2",
 		"/gaps?limit=2&after=2":           "3 7",
 		"/gaps?after=9223372036854775807": "",
@@ -381,6 +393,30 @@ func TestGaps(t *testing.T) {
 		if got := strings.Join(ids, " "); got != want {
 			t.Errorf("%s: %s, want %s", path, got, want)
 		}
+	}
+	w.collector.nodes = []fetcher.NodeStatus{{NodeName: "new"}} // which the database does not know yet
+	for path, want := range map[string]string{
+		"/gaps?node=c":                "deployment 1 has no node \"c\": it has a, b",
+		"/gaps?deployment=2&node=b":   "deployment 2 has no node \"b\": it has a",
+		"/gaps?deployment=2&node=new": "deployment 2 has no node \"new\": it has a",
+		"/gaps?deployment=2147483647": "there is no deployment 2147483647: there are 2, 1",
+		"/traces?deployment=7&node=a": "there is no deployment 7: there are 2, 1",
+		"/traces?node=nosuch":         "deployment 1 has no node \"nosuch\": it has a, b",
+	} {
+		if answer := w.get(path); answer.Code != http.StatusNotFound || errorOf(t, answer) != want {
+			t.Errorf("%s: %d %s", path, answer.Code, errorOf(t, answer))
+		}
+	}
+	for path, want := range map[string]string{
+		"/gaps?node=new": `{"gaps":[],"next":null}`, "/traces?node=a": `{"next":null,"traces":[]}`, "/gaps?deployment=2&node=a&after=6": `{"gaps":[],"next":null}`,
+	} {
+		if answer := w.get(path); answer.Code != http.StatusOK || body(answer) != want {
+			t.Errorf("%s: %d", path, answer.Code)
+		}
+	}
+	w.exec(`INSERT INTO log_node (deployment_id, node_name) SELECT 1, 'x' || to_char(i, 'FM00') FROM generate_series(1, 20) i`)
+	if got := errorOf(t, w.get("/gaps?node=c")); !strings.HasSuffix(got, "it has a, b, x01, x02, x03, x04, x05, x06, x07, x08, and 12 more") {
+		t.Errorf("of many nodes: %s", got)
 	}
 	for _, query := range []string{"limit=0", "limit=1001", "limit=x", "after=-1", "after=9223372036854775808", "deployment=0", "deployment=2147483648", "node=%00", "node=%ff"} {
 		answer := w.get("/gaps?" + query)
@@ -430,7 +466,7 @@ func TestHealth(t *testing.T) {
 	if got := body(answer); answer.Code != http.StatusServiceUnavailable || !strings.Contains(got, `"reasons":["no list of nodes was had yet"]`) {
 		t.Errorf("before the first list: %d %s", answer.Code, got)
 	}
-	w.collector.metrics = fetcher.Metrics{Discoveries: 2, DiscoveryErrors: 1, Connecting: 1, Running: 2, Backoff: 3, Stopped: 4, OldestSuccess: time.Now().Add(-time.Hour)}
+	w.collector.metrics = fetcher.Metrics{Discoveries: 2, DiscoveryErrors: 1, Connecting: 1, Running: 2, Backoff: 3, Stopped: 4, NeverRead: 2, OldestSuccess: time.Now().Add(-time.Hour)}
 	w.collector.frozen = true
 	last := time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
 	server, err := api.New(api.Options{
@@ -449,12 +485,51 @@ func TestHealth(t *testing.T) {
 	delete(got, "lag_seconds")
 	delete(got["database"].(map[string]any), "seconds")
 	want := map[string]any{
-		"healthy": true, "reasons": []any{}, "database": map[string]any{"reachable": true}, "deployment": 5, "frozen": true,
+		"healthy": true, "reasons": []any{}, "database": map[string]any{"reachable": true}, "deployment": 5, "frozen": true, "never_read": 2,
 		"discovery": map[string]any{"last": "2026-11-20T12:00:00Z", "lists": 2, "errors": 1},
 		"nodes":     map[string]any{"connecting": 1, "running": 2, "backoff": 3, "stopped": 4},
 	}
 	if diff := gocmp.Diff(viewed(t, want), any(got)); diff != "" || answer.Code != http.StatusOK {
 		t.Errorf("status %d (-want +got):\n%s", answer.Code, diff)
+	}
+}
+
+// TestHealthWithoutNodes: a fetcher that reads nothing although there are nodes says so, and why.
+func TestHealthWithoutNodes(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	const refused = "dial tcp 10.0.0.2:3086: connect: connection refused"
+	w.collector.nodes = []fetcher.NodeStatus{
+		{NodeName: "gone", State: fetcher.Stopped, LastError: "of a node that is not listed"}, {NodeName: "one", Active: true, State: fetcher.Connecting},
+		{NodeName: "two", Active: true, State: fetcher.Backoff, LastError: refused},
+	}
+	some := fetcher.Metrics{Discoveries: 1, Connecting: 1, Backoff: 8}
+	read := func(m fetcher.Metrics, ago time.Duration) fetcher.Metrics {
+		m.NewestSuccess = time.Now().Add(-ago)
+		return m
+	}
+	for _, test := range []struct {
+		name    string
+		metrics fetcher.Metrics
+		frozen  bool
+		reason  string // empty: healthy
+	}{
+		{"never one", some, false, "no node can be read: 8 in backoff, 1 connecting, 0 running, none read since the start; the last error of two: " + refused},
+		{"none of late", read(some, 3*time.Minute), false, "none read since " + time.Now().UTC().Format("2006-")},
+		{"one of late", read(some, 110*time.Second), false, ""},
+		{"none listed", fetcher.Metrics{Discoveries: 1, Stopped: 3}, false, ""},
+		{"frozen", some, true, ""},
+	} {
+		w.collector.metrics, w.collector.frozen = test.metrics, test.frozen
+		answer := w.get("/health")
+		got := decoded[struct {
+			Healthy, Frozen bool
+			Reasons         []string
+		}](t, answer.Body.Bytes())
+		healthy := test.reason == ""
+		if got.Healthy != healthy || (answer.Code == http.StatusOK) != healthy || got.Frozen != test.frozen || !strings.Contains(strings.Join(got.Reasons, "\n"), test.reason) {
+			t.Errorf("%s: %d %+v, want the reason %q", test.name, answer.Code, got, test.reason)
+		}
 	}
 }
 
@@ -567,7 +642,7 @@ func TestBusyDatabase(t *testing.T) {
 func TestMetricsAreThoseOfTheReadme(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.collector.metrics = fetcher.Metrics{Entries: 1 << 40, LostEntries: 3, Running: 4, Memory: fetcher.GateMetrics{Held: 5, Waited: 1500 * time.Millisecond}, OldestSuccess: time.Now().Add(-time.Hour)}
+	w.collector.metrics = fetcher.Metrics{Entries: 1 << 40, LostEntries: 3, Running: 4, NeverRead: 2, Memory: fetcher.GateMetrics{Held: 5, Waited: 1500 * time.Millisecond}, OldestSuccess: time.Now().Add(-time.Hour)}
 	w.collector.frozen = true
 	w.get("/nodes")
 	families, err := w.registry.Gather()
@@ -600,7 +675,7 @@ func TestMetricsAreThoseOfTheReadme(t *testing.T) {
 	for _, line := range []string{
 		"fetcher_entries_total 1.099511627776e+12", "fetcher_lost_entries_total 3", `fetcher_nodes{state="running"} 4`, "fetcher_memory_bytes 5", "fetcher_memory_wait_seconds_total 1.5",
 		"fetcher_frozen 1", "fetcher_api_database_connections_limit 3", `fetcher_http_requests_total{code="200",method="GET",route="/nodes"} 1`,
-		"fetcher_lag_seconds 3", `fetcher_http_request_duration_seconds_count{route="/nodes"} 1`,
+		"fetcher_lag_seconds 3", "fetcher_never_read_nodes 2", `fetcher_http_request_duration_seconds_count{route="/nodes"} 1`,
 	} {
 		if !strings.Contains(shown, "\n"+line) {
 			t.Errorf("/metrics lacks %s", line)

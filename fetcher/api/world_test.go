@@ -23,6 +23,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
 
 	"provingground/fetcher"
 	"provingground/fetcher/api"
@@ -126,11 +127,17 @@ func newWorld(t *testing.T) *world {
 // deaf returns a Server whose database cannot be reached.
 func deaf(tb testing.TB, collector *fakeCollector) *api.Server {
 	tb.Helper()
+	return deafWith(tb, collector, nil)
+}
+
+// deafWith is deaf with a log.
+func deafWith(tb testing.TB, collector *fakeCollector, log *zap.Logger) *api.Server {
+	tb.Helper()
 	collector.metrics.Discoveries++
 	server, err := api.New(api.Options{
 		Collector: collector, Deployment: func() int64 { return 1 },
 		Pool:          newPool(tb, "postgres://somebody:hunter2@/secretdb?host="+tb.TempDir()),
-		NewDeployment: func(context.Context, json.RawMessage) (int64, error) { return 2, nil },
+		NewDeployment: func(context.Context, json.RawMessage) (int64, error) { return 2, nil }, Log: log,
 	})
 	if err != nil {
 		tb.Fatal(err)
@@ -319,9 +326,7 @@ func (w *world) load(records, jobs []trace.Record) *loaded {
 			if l.metadata[change.Number] == nil {
 				l.metadata[change.Number] = trace.Metadata{}
 			}
-			for key, value := range change.Metadata {
-				l.metadata[change.Number][key] = value
-			}
+			maps.Copy(l.metadata[change.Number], change.Metadata)
 		}
 		for _, row := range changes.Rows {
 			l.rows[row.Trace] = append(l.rows[row.Trace], row)

@@ -167,11 +167,11 @@ func cut(runs []simnet.KeptLog, node string, size func(i int) int) []fetcher.Bat
 		next := fetcher.Batch{Node: node}
 		left := size(0)
 		for i, log := range run.Logs {
-			switch {
-			case log.ID%397 == 50:
+			switch log.ID % 397 {
+			case 50:
 				next.Gaps = append(next.Gaps, fetcher.Gap{ServerUUID: run.ServerUUID, From: log.ID, To: log.ID, Reason: fetcher.GapDropped})
 				continue // the cursor comes to lie behind it with the next entry
-			case log.ID%397 == 20:
+			case 20:
 				next.Malformed = append(next.Malformed, fetcher.Malformed{ID: log.ID, Reason: "no message", Raw: "{}"})
 			default:
 				next.Entries = append(next.Entries, log)

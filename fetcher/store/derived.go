@@ -278,7 +278,7 @@ func (t *transaction) derive(ctx context.Context) error {
 			tx := d.received[hash]
 			hashes, kinds, memos, times = append(hashes, hash), append(kinds, tx.kind), append(memos, tx.memo), append(times, time.UnixMicro(tx.at))
 		}
-		queue.Queue("SELECT store_received_txs($1, $2, $3, $4, $5)", t.deployment.id, hashes, kinds, memos, times)
+		queue.Queue("SELECT store_received_txs($1, $2, $3, $4, $5)", t.id, hashes, kinds, memos, times)
 	}
 	if len(d.own) > 0 {
 		var hashes, kinds, memos []string
@@ -288,10 +288,10 @@ func (t *transaction) derive(ctx context.Context) error {
 			hashes, kinds, memos, times = append(hashes, tx.hash), append(kinds, tx.kind), append(memos, tx.memo), append(times, time.UnixMicro(tx.at))
 			outcomes = append(outcomes, tx.outcome)
 		}
-		queue.Queue("SELECT store_own_txs($1, $2, $3, $4, $5, $6)", t.deployment.id, hashes, kinds, memos, times, outcomes)
+		queue.Queue("SELECT store_own_txs($1, $2, $3, $4, $5, $6)", t.id, hashes, kinds, memos, times, outcomes)
 	}
 	if len(d.workIDs) > 0 {
-		queue.Queue("SELECT store_sws($1, $2, $3)", t.deployment.id, t.writes[0].day, d.workIDs)
+		queue.Queue("SELECT store_sws($1, $2, $3)", t.id, t.writes[0].day, d.workIDs)
 	}
 	told := false
 	for _, hash := range slices.Sorted(maps.Keys(d.blocks)) {
@@ -308,11 +308,11 @@ func (t *transaction) derive(ctx context.Context) error {
 		for i, tx := range b.txs {
 			hashes[i], kinds[i], memos[i], results[i] = tx.Hash, tx.Type, tx.Memo, tx.Result
 		}
-		queue.Queue("SELECT store_block($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)", t.deployment.id, hash, previous, b.length, b.slot,
+		queue.Queue("SELECT store_block($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)", t.id, hash, previous, b.length, b.slot,
 			time.UnixMicro(b.at), hashes, kinds, memos, results)
 	}
 	if told {
-		queue.Queue("SELECT settle_chain($1)", t.deployment.id)
+		queue.Queue("SELECT settle_chain($1)", t.id)
 	}
 	if queue.Len() == 0 {
 		return nil
@@ -338,7 +338,7 @@ func (t *transaction) interrupt(ctx context.Context) error {
 			}
 			queue.Queue(`INSERT INTO sw_interruptions (block_trace_id, deployment_id, time, at, reason, fst_work_id, snd_work_id)
 				VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (block_trace_id) DO NOTHING`,
-				w.traces[i.Trace], t.deployment.id, at, i.At, i.Reason, ids[0], ids[1])
+				w.traces[i.Trace], t.id, at, i.At, i.Reason, ids[0], ids[1])
 		}
 	}
 	if queue.Len() == 0 {
@@ -414,7 +414,7 @@ func (t *transaction) distribute(ctx context.Context) error {
 			all = trace.Distributions{}
 		}
 		for _, id := range slices.Sorted(slices.Values(byNode[name])) {
-			all.Add(t.nesting.Structured(succeeded[id], int64(t.deployment.id), nil, checkpoints[id]))
+			all.Add(t.nesting.Structured(succeeded[id], int64(t.id), nil, checkpoints[id]))
 		}
 		value, err := all.MarshalJSON()
 		if err != nil {
@@ -424,7 +424,7 @@ func (t *transaction) distribute(ctx context.Context) error {
 	}
 	if _, err := t.conn.Exec(ctx, `INSERT INTO data (key, deployment_id, node_name, value) SELECT $1, $2, node_name, value
 		FROM unnest($3::text[], $4::text[]) AS v(node_name, value)
-		ON CONFLICT (key, deployment_id, node_name) DO UPDATE SET value = excluded.value`, distributionsKey, t.deployment.id, names, values); err != nil {
+		ON CONFLICT (key, deployment_id, node_name) DO UPDATE SET value = excluded.value`, distributionsKey, t.id, names, values); err != nil {
 		return fmt.Errorf("storing the distributions of %d nodes: %w", len(names), err)
 	}
 	return nil

@@ -33,12 +33,21 @@ type TraceFile struct {
 
 // Loaded is what came of trace files.
 type Loaded struct {
-	Lines   int64   // of all files
-	Bad     int64   // lines that are no records
-	Repeats int64   // lines that equal the line before
-	Stored  int64   // entries that this call stored; the others were there
-	Raw     Figures // with the repeats
-	Unique  Figures // without them
+	Deployment int64     // to which they belong
+	Lines      int64     // of all files
+	Bad        int64     // lines that are no records
+	BadLines   []BadLine // the first of them
+	Repeats    int64     // lines that equal the line before
+	Stored     int64     // entries that this call stored; the others were there
+	Raw        Figures   // with the repeats
+	Unique     Figures   // without them
+}
+
+// BadLine is a line that is no record.
+type BadLine struct {
+	Path   string
+	Line   int64 // from 1
+	Reason error // one of package trace's
 }
 
 // Figures are what the traces of files come to, whether this call stored them or an earlier one.
@@ -52,6 +61,16 @@ type Figures struct {
 // loadEntries is how many entries Load stores in one transaction.
 const loadEntries = 2000
 
+const (
+	// toldLines is how many bad lines Load tells of.
+	toldLines = 10
+	// maxRaw bounds what is kept of a bad line, in bytes.
+	maxRaw = 4 << 10
+)
+
+// errPacked is what is wrong with a file that begins like one of gzip (RFC 1952, section 2.3.1).
+var errPacked = errors.New("is gzip: gunzip it first")
+
 // maxHead bounds how far into a file its first checkpoint is looked for, in bytes.
 const maxHead = 1 << 20
 
@@ -64,15 +83,23 @@ const maxHead = 1 << 20
 // do. The UUID made of these is the server UUID of the file's entries, and the number of a line is the entry's id.
 //
 // A line that is no record is stored as malformed, save a last line that has no end yet, which is left for the next call. Lines of which
-// the database refuses what is derived are stored without that, as by Save. An error leaves stored what was stored before it.
+// the database refuses what is derived are stored without that, as by Save. Of files without any line nothing is stored, not even the
+// node. An error leaves stored what was stored before it.
 func (s *Store) Load(ctx context.Context, name string, files []TraceFile) (Loaded, error) {
 	l := &loading{Store: s, deployment: s.present.Load(), name: nodeName(name)}
+	l.Loaded.Deployment = int64(l.id)
+	for _, file := range files {
+		if err := unpacked(file.Path); err != nil {
+			return Loaded{}, err
+		}
+	}
 	var err error
-	if l.Raw, err = figuresOf(files, func(TraceFile) bool { return false }, new(int64), new(int64)); err != nil {
+	if l.Raw, _, err = figuresOf(files, func(TraceFile) bool { return false }, new(int64), new(int64)); err != nil {
 		return Loaded{}, err
 	}
-	if l.Unique, err = figuresOf(files, func(TraceFile) bool { return true }, &l.Lines, &l.Repeats); err != nil {
-		return Loaded{}, err
+	var something bool
+	if l.Unique, something, err = figuresOf(files, func(TraceFile) bool { return true }, &l.Lines, &l.Repeats); err != nil || !something {
+		return l.Loaded, err
 	}
 	ids, err := s.nodeIDs(ctx, l.deployment, []string{l.name})
 	if err != nil {
@@ -87,6 +114,24 @@ func (s *Store) Load(ctx context.Context, name string, files []TraceFile) (Loade
 	}
 	err = l.load(ctx)
 	return l.Loaded, s.masked("loading files of node "+l.name, err)
+}
+
+// unpacked refuses a file of gzip.
+func unpacked(path string) (err error) {
+	content, err := os.Open(path) //nolint:gosec // the caller's own argument
+	if err != nil {
+		return fmt.Errorf("reading a trace: %w", err)
+	}
+	defer func() { err = errors.Join(err, content.Close()) }()
+	var magic [2]byte
+	_, err = io.ReadFull(content, magic[:])
+	switch {
+	case magic == [2]byte{0x1f, 0x8b}:
+		return fmt.Errorf("%s %w", path, errPacked)
+	case err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF):
+		return fmt.Errorf("reading a trace: %w", err)
+	}
+	return nil
 }
 
 // loading is a call of Load.
@@ -134,7 +179,7 @@ func (l *loading) open(ctx context.Context, file TraceFile) error {
 	}
 	f.known = err == nil
 	rows, err := l.pool.Query(ctx, "SELECT from_id, to_id FROM log_problem WHERE deployment_id = $1 AND node_id = $2 AND server_uuid = $3",
-		l.deployment.id, l.node.id, server)
+		l.id, l.node.id, server)
 	if err == nil {
 		var problem [2]int64
 		_, err = pgx.ForEachRow(rows, []any{&problem[0], &problem[1]}, func() error {
@@ -168,7 +213,7 @@ func (l *loading) identify(file TraceFile) (id [16]byte, err error) {
 			return id, fmt.Errorf("reading a trace: %w", err)
 		}
 	}
-	return namedUUID(fmt.Sprint(l.deployment.id), l.name, file.Process.String(), hex.EncodeToString(digest.Sum(nil))), nil
+	return namedUUID(fmt.Sprint(l.id), l.name, file.Process.String(), hex.EncodeToString(digest.Sum(nil))), nil
 }
 
 // line is a record of a file, or a line that is none.
@@ -177,6 +222,7 @@ type line struct {
 	number int64
 	record trace.Record
 	bad    error
+	raw    string // the beginning of a bad line
 }
 
 // lines goes through files of one process, one after the other, and afterwards tells how many lines were repeats.
@@ -199,6 +245,8 @@ func linesOf(file TraceFile, index int, dropRepeats bool, read, repeats *int64, 
 	defer content.Close() //nolint:errcheck // it was only read
 	all := trace.NewLines(content, file.Process, trace.LineOptions{DropRepeats: dropRepeats})
 	defer func() { *read, *repeats = *read+all.Read(), *repeats+all.Repeats() }()
+	texts := &lineTexts{path: file.Path}
+	defer texts.close()
 	var held *line // a bad line, until it is known not to be the beginning of one that is being written
 	for record, err := range all.Records() {
 		one := line{file: index, number: record.ID, record: record}
@@ -208,6 +256,10 @@ func linesOf(file TraceFile, index int, dropRepeats bool, read, repeats *int64, 
 		held = nil
 		if bad, ok := errors.AsType[*trace.LineError](err); ok {
 			one.number, one.bad = bad.Line, bad.Err
+			if one.raw, err = texts.at(bad.Line); err != nil {
+				yield(line{}, err)
+				return false
+			}
 			held = &one
 			continue
 		}
@@ -232,6 +284,45 @@ func linesOf(file TraceFile, index int, dropRepeats bool, read, repeats *int64, 
 		return true
 	}
 	return yield(*held, nil)
+}
+
+// lineTexts reads a file's bad lines once more, as text.
+type lineTexts struct {
+	path  string
+	file  *os.File // opened for the first of them
+	lines *bufio.Reader
+	read  int64 // lines
+}
+
+// at returns the beginning of a line, which comes after those that were asked for before.
+func (t *lineTexts) at(number int64) (_ string, err error) {
+	if t.file == nil {
+		if t.file, err = os.Open(t.path); err != nil {
+			return "", fmt.Errorf("reading a trace: %w", err)
+		}
+		t.lines = bufio.NewReaderSize(t.file, maxRaw)
+	}
+	beginning := ""
+	for ; t.read < number && err == nil; t.read++ {
+		var text []byte
+		text, err = t.lines.ReadSlice('\n')
+		if t.read+1 == number {
+			beginning = string(bytes.TrimSpace(text))
+		}
+		for errors.Is(err, bufio.ErrBufferFull) {
+			_, err = t.lines.ReadSlice('\n')
+		}
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		return "", fmt.Errorf("reading line %d of %s: %w", t.read, t.path, err)
+	}
+	return beginning, nil
+}
+
+func (t *lineTexts) close() {
+	if t.file != nil {
+		_ = t.file.Close() // it was only read
+	}
 }
 
 // endsLine tells whether what was read of a file ends with the end of a line.
@@ -309,15 +400,16 @@ func follow(reader *trace.Reader, all []line, take func(trace.Changes)) {
 	feed()
 }
 
-// figuresOf counts what files come to.
-func figuresOf(files []TraceFile, dropRepeats func(TraceFile) bool, read, repeats *int64) (Figures, error) {
-	f := Figures{Events: map[string]int64{}}
+// figuresOf counts what files come to, and tells whether there is any line that is not empty.
+func figuresOf(files []TraceFile, dropRepeats func(TraceFile) bool, read, repeats *int64) (f Figures, something bool, err error) {
+	f.Events = map[string]int64{}
 	reader := trace.NewReader(trace.Options{})
 	chunk := make([]line, 0, loadEntries)
 	for one, err := range sideBySide(files, dropRepeats, read, repeats) {
 		if err != nil {
-			return Figures{}, err
+			return Figures{}, false, err
 		}
+		something = true
 		if chunk = append(chunk, one); len(chunk) == loadEntries {
 			follow(reader, chunk, f.add)
 			chunk = chunk[:0]
@@ -325,7 +417,7 @@ func figuresOf(files []TraceFile, dropRepeats func(TraceFile) bool, read, repeat
 	}
 	follow(reader, chunk, f.add)
 	f.add(reader.Finish())
-	return f, nil
+	return f, something, nil
 }
 
 func (f *Figures) add(c trace.Changes) {
@@ -366,7 +458,9 @@ func (l *loading) load(ctx context.Context) error {
 		}
 		switch {
 		case one.bad != nil:
-			l.Bad++
+			if l.Bad++; len(l.BadLines) < toldLines {
+				l.BadLines = append(l.BadLines, BadLine{Path: given[one.file].Path, Line: one.number, Reason: one.bad})
+			}
 		case stored(one) && l.files[one.file].isUnderived(one.number):
 			one.bad = errUnderived
 		}
@@ -410,7 +504,7 @@ func (l *loading) chunk(ctx context.Context, all []line, stored, last bool) erro
 			return err
 		}
 		w = l.newWrite(l.deployment, &fetcher.Batch{Node: l.name}, l.node, l.now().UTC())
-		w.only = err
+		w.refusals.derived = err
 		w.take(l.node.reader.Lost())
 		err = l.commit(ctx, w, all)
 	}
@@ -450,7 +544,7 @@ func (l *loading) commit(ctx context.Context, w *write, all []line) error {
 // store stores lines, between the transaction's begin and its commit.
 func (l *loading) store(ctx context.Context, t *transaction, w *write, all []line) error {
 	// As whoever stores what the node says now.
-	if _, err := t.conn.Exec(ctx, "SELECT FROM log_reader WHERE deployment_id = $1 AND node_id = $2 FOR UPDATE", l.deployment.id, l.node.id); err != nil {
+	if _, err := t.conn.Exec(ctx, "SELECT FROM log_reader WHERE deployment_id = $1 AND node_id = $2 FOR UPDATE", l.id, l.node.id); err != nil {
 		return fmt.Errorf("locking the node: %w", err)
 	}
 	if err := l.find(ctx, t); err != nil {
@@ -465,7 +559,8 @@ func (l *loading) store(ctx context.Context, t *transaction, w *write, all []lin
 		next[one.file] = one.number + 1
 		if one.bad != nil {
 			queue.Queue(`INSERT INTO log_malformed (deployment_id, node_id, server_uuid, log_id, reason, raw, found_at)
-				VALUES ($1, $2, $3, $4, $5, '', $6) ON CONFLICT DO NOTHING`, l.deployment.id, l.node.id, file.server, one.number, clean(one.bad.Error()), w.at)
+				VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING`, l.id, l.node.id, file.server, one.number, clean(one.bad.Error()),
+				clean(one.raw), w.at)
 			continue
 		}
 		if counts[one.file]++; counts[one.file] == 1 {
@@ -486,9 +581,9 @@ func (l *loading) store(ctx context.Context, t *transaction, w *write, all []lin
 		if next[i] > 0 {
 			l.queueCursor(queue, file, next[i], counts[i], w.at)
 		}
-		if w.only != nil && counts[i] > 0 {
-			queue.Queue(`INSERT INTO log_problem (deployment_id, node_id, server_uuid, from_id, to_id, problem, found_at) VALUES ($1, $2, $3, $4, $5, $6, $7)
-				ON CONFLICT DO NOTHING`, l.deployment.id, l.node.id, file.server, first[i], next[i]-1, clean(l.secrets.Text(w.only.Error())), w.at)
+		if refusal := w.refusals.derived; refusal != nil && counts[i] > 0 {
+			w.server = file.server
+			t.queueProblem(queue, w, int(first[i]), int(next[i]-1), refusal.Error(), w.at)
 		}
 	}
 	if err := t.conn.SendBatch(ctx, queue).Close(); err != nil {
@@ -500,7 +595,7 @@ func (l *loading) store(ctx context.Context, t *transaction, w *write, all []lin
 func (l *loading) queueCursor(queue *pgx.Batch, file *loadedFile, next int64, entries int, at time.Time) {
 	if !file.known {
 		queue.Queue(`INSERT INTO log_cursor (deployment_id, node_id, server_uuid, next_id, entries, started_at, updated_at, server_text)
-			VALUES ($1, $2, $3, $4, $5, $6, $6, $7)`, l.deployment.id, l.node.id, file.server, next, entries, at, "file "+clean(file.Path))
+			VALUES ($1, $2, $3, $4, $5, $6, $6, $7)`, l.id, l.node.id, file.server, next, entries, at, "file "+clean(file.Path))
 		return
 	}
 	queue.Queue(`UPDATE log_cursor SET next_id = $5, entries = entries + $6, updated_at = $7
@@ -553,7 +648,7 @@ func (l *loading) find(ctx context.Context, t *transaction) error {
 		numbers[block] = number
 	}
 	rows, err := t.conn.Query(ctx, "SELECT block_trace_id, block_id FROM block_trace WHERE deployment_id = $1 AND node_name = $2 AND block_id = ANY ($3)",
-		l.deployment.id, l.name, blocks)
+		l.id, l.name, blocks)
 	if err != nil {
 		return fmt.Errorf("looking up traces: %w", err)
 	}

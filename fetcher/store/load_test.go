@@ -3,6 +3,7 @@ package store_test
 import (
 	"compress/gzip"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -72,7 +73,7 @@ func TestRealTrace(t *testing.T) {
 				t.Fatal(err)
 			}
 			want := store.Loaded{
-				Lines: 4488, Repeats: 205, Stored: test.stored,
+				Deployment: 1, Lines: 4488, Repeats: 205, Stored: test.stored,
 				Raw: store.Figures{Traces: 12, Rows: 4376, Gossip: 3122, Events: map[string]int64{
 					"Snark_work_received": 730, "Snark_work_accepted": 11, "Snark_work_rejected": 921,
 				}},
@@ -198,7 +199,17 @@ func TestBadFiles(t *testing.T) {
 	if err != nil || loaded.Bad != 3 || loaded.Stored != 2 {
 		t.Errorf("loaded %+v, %v", loaded, err)
 	}
-	equal(t, db, "SELECT string_agg(log_id::text, ' ' ORDER BY log_id) FROM log_malformed", "1 3 6")
+	equal(t, db, "SELECT string_agg(log_id || ' ' || raw, ', ' ORDER BY log_id) FROM log_malformed", "1 garbage, 3 {\"current_block\":, 6 \ufffd\ufffd")
+	var bad []string
+	for _, one := range loaded.BadLines {
+		if one.Path != path || one.Reason == nil {
+			t.Errorf("bad line %+v", one)
+		}
+		bad = append(bad, fmt.Sprint(one.Line))
+	}
+	if diff := cmp.Diff([]string{"1", "3", "6"}, bad); diff != "" {
+		t.Errorf("bad lines (-want +got):\n%s", diff)
+	}
 	equal(t, db, "SELECT string_agg(log_id || message, ' ' ORDER BY log_id) FROM log_entry", "2One 5Two")
 	// The last line had no end: it was still being written.
 	file, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
@@ -222,6 +233,39 @@ func TestBadFiles(t *testing.T) {
 	if _, err := s.Load(t.Context(), "node", []store.TraceFile{{Path: path + "-none"}}); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a file that is not there: %v", err)
 	}
+}
+
+// TestFilesOfNothing loads what holds no log: each says what it is, and leaves nothing.
+func TestFilesOfNothing(t *testing.T) {
+	t.Parallel()
+	db := newDatabase(t)
+	s := db.open(t, store.Options{})
+	for name, content := range map[string]string{"empty": "", "one byte": "\x1f", "blank": "\n \n", "unfinished": `["On`} {
+		path := filepath.Join(t.TempDir(), "trace")
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		loaded, err := s.Load(t.Context(), name, []store.TraceFile{{Path: path}})
+		if err != nil || loaded.Bad != 0 || loaded.Stored != 0 || loaded.Deployment != s.Deployment() {
+			t.Errorf("%s: loaded %+v, %v", name, loaded, err)
+		}
+	}
+	_, err := s.Load(t.Context(), "packed", []store.TraceFile{{Path: "../trace/testdata/internal-trace.jsonl.gz"}})
+	if err == nil || !strings.HasSuffix(err.Error(), "internal-trace.jsonl.gz is gzip: gunzip it first") {
+		t.Errorf("a packed file: %v", err)
+	}
+	equal(t, db, "SELECT count(*) FROM log_node", int64(0))
+	// Lines that are longer than what is kept of them, and more than are told of.
+	path := filepath.Join(t.TempDir(), "trace")
+	long := strings.Repeat("x", 10_000)
+	if err := os.WriteFile(path, []byte(strings.Repeat(long+"\nrubbish\n", 30)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	loaded, err := s.Load(t.Context(), "rubbish", []store.TraceFile{{Path: path}})
+	if err != nil || loaded.Bad != 60 || len(loaded.BadLines) != 10 || loaded.BadLines[9].Line != 10 {
+		t.Errorf("loaded %+v, %v", loaded, err)
+	}
+	equal(t, db, "SELECT count(*) FROM log_malformed WHERE raw = CASE WHEN log_id % 2 = 0 THEN 'rubbish' ELSE repeat('x', 4096) END", int64(60))
 }
 
 // TestLinesThatAreRefused has the database refuse what is derived from a file's lines, which are then stored without it.

@@ -43,6 +43,10 @@ const (
 	// writers is how many transactions there are at once. One goes on while another waits for its turn with the derived tables; more of
 	// them take more of the server's time, in all, for they write the same tables.
 	writers = 2
+	// closeTime is how long Close lets batches in hand be committed, wall time.
+	closeTime = 10 * time.Second
+	// fateTime is how long Save waits, after its context's end, for what becomes of a batch that a writer has, wall time.
+	fateTime = 5 * time.Second
 	// cachedState bounds the readers in memory, by the length of their JSON.
 	cachedState = 16 << 20
 )
@@ -59,14 +63,15 @@ type Store struct {
 	nesting *trace.Nesting
 	counts  counts
 
-	mu      sync.Mutex // held to change present
-	present atomic.Pointer[deployment]
+	present atomic.Pointer[deployment] // changed by whoever has all the room
 
-	room    *semaphore.Weighted // for entries of batches that are made ready or stored
+	room    *semaphore.Weighted // for entries of batches that are in hand: made ready, or with a writer. First come, first served
 	queue   chan *saving
+	closing sync.Once
+	ended   chan struct{}      // is closed by Close: nothing more is taken in hand
 	stop    context.CancelFunc // ends the writers
-	ended   chan struct{}      // is closed with it
-	writers sync.WaitGroup
+	stopped <-chan struct{}    // is closed by it
+	writers sync.WaitGroup     // and end
 }
 
 // deployment is what is remembered of the deployment that batches belong to.
@@ -80,9 +85,10 @@ type deployment struct {
 	days map[int64]bool   // whose partitions exist, in days since 1970
 }
 
-// saving is a batch that is ready and waits for a writer.
+// saving is a batch that is ready. Once a writer has it, it is the writer that gives back its room.
 type saving struct {
 	*write
+	room int64
 	done chan error // takes one
 }
 
@@ -122,10 +128,11 @@ func Open(ctx context.Context, uri string, options Options) (*Store, error) {
 		return nil, s.masked("opening the database", err)
 	}
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
-	s.stop = stop
+	s.stop, s.stopped = stop, work.Done()
 	for range writers {
 		s.writers.Go(func() { s.work(work) })
 	}
+	s.writers.Go(func() { s.end(work) })
 	return s, nil
 }
 
@@ -150,20 +157,34 @@ func (s *Store) prepare(ctx context.Context, deployment int64) error {
 	return s.Use(ctx, newest)
 }
 
-// Close ends the writers, after the transactions under way were committed or rolled back, and closes the connections. Batches that
-// were not stored are errors of their Save.
+// Close takes no more batches, lets those in hand be committed for at most closeTime, and closes the connections. Batches that were not
+// stored are errors of their Save.
 func (s *Store) Close() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.closing.Do(func() {
+		close(s.ended)
+		timer := time.AfterFunc(closeTime, s.stop)
+		defer timer.Stop()
+		s.writers.Wait()
+		s.pool.Close()
+	})
+}
+
+func (s *Store) isClosed() bool {
 	select {
 	case <-s.ended:
-		return
+		return true
 	default:
+		return false
 	}
-	close(s.ended)
+}
+
+// end ends the writers when the store is closed and nothing is in hand any more.
+func (s *Store) end(ctx context.Context) {
+	<-s.ended
+	if s.room.Acquire(ctx, roomEntries) == nil {
+		s.room.Release(roomEntries)
+	}
 	s.stop()
-	s.writers.Wait()
-	s.pool.Close()
 }
 
 // Deployment returns the deployment that batches belong to.
@@ -178,11 +199,13 @@ func (s *Store) NewDeployment(ctx context.Context, metadata json.RawMessage) (in
 	return id, nil
 }
 
-// Use has later batches belong to another deployment. The caller has seen to it that no Save is under way. A node goes on there after
-// what is stored of it in any deployment, so that nothing is stored under two.
+// Use has later batches belong to another deployment. It waits until those in hand are committed to the present one, or ctx ends. A node goes
+// on there after what is stored of it in any deployment, so that nothing is stored under two.
 func (s *Store) Use(ctx context.Context, id int64) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	if s.room.Acquire(ctx, roomEntries) != nil {
+		return fmt.Errorf("waiting for batches that are being stored in the present deployment: %w", context.Cause(ctx))
+	}
+	defer s.room.Release(roomEntries)
 	var exists bool
 	if err := s.pool.QueryRow(ctx, "SELECT EXISTS (SELECT FROM deployment WHERE deployment_id = $1)", id).Scan(&exists); err != nil {
 		return s.masked("looking for the deployment", err)
@@ -219,38 +242,52 @@ func (s *Store) Cursor(ctx context.Context, name string) (fetcher.Cursor, error)
 	return cursor, nil
 }
 
-// Save implements [fetcher.Store]. It makes the batch ready, and hands it to a writer. When ctx ends meanwhile, the batch may be stored
-// all the same.
+// Save implements [fetcher.Store]. It makes the batch ready, and hands it to a writer. When ctx ends while a writer has it, Save waits a
+// little longer for what becomes of it; after that the batch may be stored all the same.
 func (s *Store) Save(ctx context.Context, batch fetcher.Batch) error {
 	batch.Node = nodeName(batch.Node)
-	size := int64(min(roomEntries, 1+len(batch.Entries)))
-	if err := s.room.Acquire(ctx, size); err != nil {
-		return context.Cause(ctx)
-	}
-	defer s.room.Release(size)
-	select {
-	case <-s.ended:
-		return ErrClosed
-	default:
-	}
 	doing := "storing entries of node " + batch.Node
-	w, err := s.ready(ctx, s.present.Load(), &batch, nil)
-	if err != nil {
-		return s.masked(doing, err)
-	}
-	one := &saving{write: w, done: make(chan error, 1)}
-	select {
-	case s.queue <- one:
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-s.ended:
+	one := &saving{room: int64(min(roomEntries, 1+len(batch.Entries))), done: make(chan error, 1)}
+	if s.isClosed() {
 		return ErrClosed
+	}
+	if s.room.Acquire(ctx, one.room) != nil {
+		return context.Cause(ctx)
+	}
+	if err := s.handOver(ctx, one, &batch); err != nil {
+		s.room.Release(one.room)
+		return s.masked(doing, err)
 	}
 	select {
 	case err := <-one.done:
 		return s.masked(doing, err)
 	case <-ctx.Done():
+	}
+	timer := time.NewTimer(fateTime)
+	defer timer.Stop()
+	select {
+	case err := <-one.done:
+		return s.masked(doing, err)
+	case <-timer.C:
 		return context.Cause(ctx)
+	}
+}
+
+// handOver makes a batch ready and gives it to a writer.
+func (s *Store) handOver(ctx context.Context, one *saving, batch *fetcher.Batch) (err error) {
+	if s.isClosed() { // while it waited for room
+		return ErrClosed
+	}
+	if one.write, err = s.ready(ctx, s.present.Load(), batch, refusals{}); err != nil {
+		return err
+	}
+	select {
+	case s.queue <- one:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-s.stopped:
+		return ErrClosed
 	}
 }
 
@@ -310,12 +347,13 @@ func (s *Store) saveGroup(ctx context.Context, group []*saving) {
 			result = s.saveAlone(ctx, one.write, err)
 		}
 		one.done <- result
+		s.room.Release(one.room)
 	}
 }
 
 // saveAlone stores a batch that failed to be stored, as far as making it ready anew can help.
 func (s *Store) saveAlone(ctx context.Context, w *write, err error) error {
-	batch, d, only := w.Batch, w.deployment, w.only
+	batch, d, refusals := w.Batch, w.deployment, w.refusals
 	for forgotten := false; err != nil; {
 		refusal, ok := errors.AsType[*pgconn.PgError](err)
 		switch {
@@ -323,18 +361,22 @@ func (s *Store) saveAlone(ctx context.Context, w *write, err error) error {
 		case ok && notOfData(refusal) && !forgotten: // the partition, or a node: both are made anew, unless the deployment is gone
 			forgotten = true
 			d.forget()
-		case refused(err) && only == nil:
+		case refused(err) && len(batch.Malformed) > 0 && refusals.malformed == nil && (refusals.derived != nil || refusal.TableName == "log_malformed"):
+			s.log.Warn("the database refuses malformed entries; the batch is stored without them", zap.String("node", batch.Node),
+				zap.Int("next_id", batch.Cursor.Next), zap.Error(err))
+			refusals.malformed = err
+		case refused(err) && refusals.derived == nil:
 			s.log.Warn("the database refuses what was derived from entries; they are stored without it", zap.String("node", batch.Node),
 				zap.Int("next_id", batch.Cursor.Next), zap.Error(err))
 			s.counts.add(counter{underived: 1})
-			only = err
+			refusals.derived = err
 		case refused(err):
 			return fmt.Errorf("%w: %w", fetcher.ErrPermanent, err)
 		default:
 			return err
 		}
 		var moved []*write
-		if w, err = s.ready(ctx, d, batch, only); err == nil {
+		if w, err = s.ready(ctx, d, batch, refusals); err == nil {
 			moved, err = s.commit(ctx, []*write{w})
 		}
 		if len(moved) > 0 {

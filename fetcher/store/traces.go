@@ -119,15 +119,15 @@ func (t *transaction) rename(ctx context.Context, w *write) error {
 		}
 		queue = &pgx.Batch{}
 		if keep == 0 {
-			queue.Queue("UPDATE block_trace SET block_id = $3 WHERE deployment_id = $1 AND block_trace_id = $2", t.deployment.id, id, rename.To)
+			queue.Queue("UPDATE block_trace SET block_id = $3 WHERE deployment_id = $1 AND block_trace_id = $2", t.id, id, rename.To)
 		} else {
-			queue.Queue("UPDATE block_trace_checkpoint SET block_trace_id = $3 WHERE deployment_id = $1 AND block_trace_id = $2", t.deployment.id, id, keep)
+			queue.Queue("UPDATE block_trace_checkpoint SET block_trace_id = $3 WHERE deployment_id = $1 AND block_trace_id = $2", t.id, id, keep)
 			queue.Queue("UPDATE sw_interruptions SET block_trace_id = $2 WHERE block_trace_id = $1 AND NOT EXISTS (SELECT FROM sw_interruptions WHERE block_trace_id = $2)",
 				id, keep)
 			queue.Queue("DELETE FROM sw_interruptions WHERE block_trace_id = $1", id)
 			queue.Queue("UPDATE block_trace AS old SET "+merged("new")+` FROM block_trace AS new WHERE old.deployment_id = $1 AND old.block_trace_id = $2
-				AND new.deployment_id = $1 AND new.block_trace_id = $3`, t.deployment.id, keep, id)
-			queue.Queue("DELETE FROM block_trace WHERE deployment_id = $1 AND block_trace_id = $2", t.deployment.id, id)
+				AND new.deployment_id = $1 AND new.block_trace_id = $3`, t.id, keep, id)
+			queue.Queue("DELETE FROM block_trace WHERE deployment_id = $1 AND block_trace_id = $2", t.id, id)
 			for number, row := range w.traces {
 				if row == id {
 					w.traces[number] = keep
@@ -302,7 +302,7 @@ func (t *transaction) query(ctx context.Context, sql string, list []*traceRow, e
 		}
 		metadata[i] = string(objectOf(itemsOf(row.metadata)))
 	}
-	rows, err := t.conn.Query(ctx, sql, t.deployment.id, ids, names, blocks, started, completed, sources, statuses, lengths, slots, metadata)
+	rows, err := t.conn.Query(ctx, sql, t.id, ids, names, blocks, started, completed, sources, statuses, lengths, slots, metadata)
 	if err != nil {
 		return err
 	}

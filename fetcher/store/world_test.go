@@ -400,13 +400,14 @@ func (w *world) verifyDerived(d *database) {
 			}
 		}
 		for _, report := range s.Reports {
-			switch {
-			case report.Listed == "":
+			switch report.Listed {
+			case "":
 				earliest(&one.Received, report.Arrived)
-			case report.Listed == "added":
+			case simnet.WorkAdded:
 				earliest(&one.Added, report.At)
-			case report.Listed == "scheduled":
+			case simnet.WorkScheduled:
 				earliest(&one.Scheduled, report.At)
+			default: // a removal has no time of its own in the table
 			}
 		}
 		if len(s.Reports) > 0 {

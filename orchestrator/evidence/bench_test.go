@@ -36,7 +36,7 @@ func busy(b *testing.B, transactions int) (*stored, evidence.Run) {
 	for l := range 40 {
 		run.Loads = append(run.Loads, evidence.Load{
 			Name: "bench-0", Batch: l, Kind: evidence.Payments, Node: fmt.Sprintf("10.0.0.%d:3085", l+1), TPS: big.NewRat(int64(each), 36_000),
-			From: s.began, Until: s.began.Add(10 * time.Hour), Certain: true,
+			From: s.began, Until: s.began.Add(10 * time.Hour),
 		})
 	}
 	return s, run
@@ -50,6 +50,7 @@ func BenchmarkMeasure(b *testing.B) {
 }
 
 func benchmarkMeasure(b *testing.B, transactions int) {
+	b.Helper()
 	s, run := busy(b, transactions)
 	for _, metric := range []string{"tx.included", "tx.latency.p95", "block.application.p95", "snark.received", "log.lag"} {
 		ask := func(b *testing.B, database *evidence.Database) {

@@ -371,7 +371,7 @@ func (v view) interruptions() dsl.Measured {
 func (s *Statistics) logs(name string) dsl.Measured {
 	c := s.coverage()
 	var lost, gaps int64
-	open := len(c.silent) > 0
+	open := len(c.silent) > 0 || c.deployed != 0
 	var lag time.Duration
 	var never []string
 	listed := slices.ContainsFunc(s.Nodes, func(n NodeLog) bool { return n.Listed })

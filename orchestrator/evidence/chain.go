@@ -128,6 +128,9 @@ func (s *Statistics) tied(c *coverage, tip Block, rivals, all []Block) map[strin
 // received returns between what times a block was first received. Nobody can have it before its slot begins.
 func (s *Statistics) received(c *coverage, b Block) (earliest, latest Instant) {
 	begin := min(s.slotStart(b.Slot, 0), b.Received)
+	if len(c.skewed) > 0 { // whose time it is nobody knows
+		return begin, max(b.Received, s.slotStart(b.Slot+1, never))
+	}
 	if b.Produced || c.settled(b.Received) && !c.hidden(begin, b.Received) {
 		return b.Received, b.Received
 	}

@@ -13,8 +13,6 @@ import (
 // window is a closed stretch of time.
 type window struct{ from, to Instant }
 
-func (w window) overlaps(from, to Instant) bool { return w.from <= to && from <= w.to }
-
 // coverage is what Statistics.Nodes come to.
 type coverage struct {
 	dark  map[string][]window // by address: when what the node logged is not there, ascending, without overlaps
@@ -23,29 +21,49 @@ type coverage struct {
 	lit Instant
 	// complete is the time up to which what nodes logged that are not silent is there, stragglers included, apart from gaps.
 	complete Instant
-	// silent are the nodes that were not read lately, or never; torn those that were, and have gaps. Addresses, sorted.
-	silent, torn []string
+	// silent are the nodes that were not read lately, or never; torn those that were, and have gaps; late those whose logs begin after the run did, mute those that
+	// have logged nothing, and skewed those whose clocks are wrong. Addresses, sorted.
+	silent, torn, late, mute, skewed []string
+
+	deployed Instant // as in Statistics, where it matters
+	dropped  bool    // entries were lost that a longer queue would have kept
 }
 
 func (s *Statistics) coverage() *coverage {
 	c := &coverage{dark: make(map[string][]window, len(s.Nodes)), lit: never, complete: s.Common().plus(-s.straggling())}
+	if s.Deployed > s.Began {
+		c.deployed = s.Deployed
+	}
 	for _, n := range s.Nodes {
 		windows, silent := s.windows(n)
+		torn := slices.ContainsFunc(n.Gaps, func(gap Gap) bool { return gap.To >= s.Began })
+		if n.Skew != 0 {
+			c.skewed = append(c.skewed, fmt.Sprintf("%s (by about %s)", n.label(), n.Skew.Abs().Round(time.Second)))
+		}
 		switch {
 		case silent:
 			c.silent = append(c.silent, n.label())
-		case len(windows) > 0:
-			c.torn = append(c.torn, n.label())
-			c.lit = min(c.lit, windows[len(windows)-1].to+1)
+		case n.Skew != 0: // whatever it says of times
+		case n.Since == 0:
+			c.mute = append(c.mute, n.label())
 		default:
-			c.lit = min(c.lit, s.Began)
+			if torn {
+				c.torn = append(c.torn, n.label())
+			}
+			if n.Since > s.Began {
+				c.late = append(c.late, n.label())
+			}
+			c.lit = min(c.lit, s.litSince(n, windows))
 		}
-		c.dark[n.Address] = windows
+		c.dropped = c.dropped || slices.ContainsFunc(n.Gaps, func(gap Gap) bool { return gap.To >= s.Began && gap.Lost > 0 })
+		c.dark[n.Address] = merged(append(c.dark[n.Address], windows...))
 		c.union = append(c.union, windows...)
 	}
 	c.union = merged(c.union)
-	slices.Sort(c.silent)
-	slices.Sort(c.torn)
+	for _, names := range []*[]string{&c.silent, &c.torn, &c.late, &c.mute, &c.skewed} {
+		slices.Sort(*names)
+		*names = slices.Compact(*names)
+	}
 	return c
 }
 
@@ -55,17 +73,49 @@ func (s *Statistics) windows(n NodeLog) (windows []window, silent bool) {
 	if n.ReadTo == 0 || n.ReadTo < s.Began {
 		return []window{{s.Began, never}}, true
 	}
+	silent = n.ReadTo < s.horizon()
+	if n.Since == 0 || n.Skew != 0 {
+		return []window{{s.Began, never}}, silent
+	}
+	if begins := max(n.Since, s.Deployed); begins > s.Began {
+		windows = append(windows, window{s.Began, begins})
+	}
 	for _, gap := range n.Gaps {
 		if gap.To >= s.Began {
 			windows = append(windows, window{max(gap.From.plus(-s.straggling()), s.Began), gap.To})
 		}
 	}
-	silent = n.ReadTo < s.horizon()
 	if silent {
 		windows = append(windows, window{max(n.ReadTo.plus(-s.straggling()), s.Began), never})
 	}
 	return merged(windows), silent
 }
+
+// litSince is the time from which on a node's log, missing in the windows, shows whatever is gossiped; never when there is none.
+func (s *Statistics) litSince(n NodeLog, windows []window) Instant {
+	if n.Hears == 0 {
+		return never
+	}
+	lit := max(n.Hears, s.Began)
+	if len(windows) > 0 {
+		lit = max(lit, windows[len(windows)-1].to.plus(time.Microsecond))
+	}
+	return lit
+}
+
+// upSince is since when the present life of the node's daemon is known, at the latest.
+func (n NodeLog) upSince() Instant {
+	up := n.Since
+	for _, gap := range n.Gaps {
+		if gap.Lost < 0 { // the daemon's end
+			up = max(up, gap.To)
+		}
+	}
+	return up
+}
+
+// tolerance is how far a clock may seem to be off and still be taken for right.
+func (s *Statistics) tolerance() time.Duration { return max(s.Patience, s.straggling()) }
 
 // straggling is how much later than its time an entry may be logged: a block's entries may wait until it is integrated.
 func (s *Statistics) straggling() time.Duration {
@@ -134,14 +184,25 @@ func (c *coverage) hidden(from, to Instant) bool {
 	return first < len(c.union) && c.union[first].from <= to
 }
 
-// why says which nodes' logs are not complete.
+// why says which nodes' logs are not complete, and what can be done.
 func (c *coverage) why() string {
 	var reasons []string
-	if len(c.silent) > 0 {
-		reasons = append(reasons, "not read lately: "+few(c.silent))
+	for _, reason := range []struct {
+		text  string
+		nodes []string
+	}{
+		{"not read lately: ", c.silent}, {"with gaps in their logs: ", c.torn}, {"whose logs begin after the run did: ", c.late},
+		{"that have logged nothing (see that they log internal traces): ", c.mute}, {"whose clocks are wrong: ", c.skewed},
+	} {
+		if len(reason.nodes) > 0 {
+			reasons = append(reasons, reason.text+few(reason.nodes))
+		}
 	}
-	if len(c.torn) > 0 {
-		reasons = append(reasons, "with gaps in their logs: "+few(c.torn))
+	if c.deployed != 0 {
+		reasons = append(reasons, "the fetcher's deployment was made at "+clockText(c.deployed)+", after the run began, and what was logged before is in another one")
+	}
+	if c.dropped {
+		reasons = append(reasons, "to lose no entries give the nodes a larger --itn-max-logs, or the fetcher a lower FETCH_INTERVAL_MS")
 	}
 	return strings.Join(reasons, "; ")
 }
@@ -187,4 +248,5 @@ func (s *Statistics) span() string {
 	return clockText(s.Began) + ".." + clockText(max(s.Began, to))
 }
 
-func clockText(t Instant) string { return t.Time().Format(time.RFC3339) }
+// clockText writes a time for people, who see wall time beside it.
+func clockText(t Instant) string { return t.Time().Format(time.RFC3339) + " (network time)" }

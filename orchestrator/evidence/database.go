@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"maps"
 	"net/url"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -79,12 +82,10 @@ func Connect(ctx context.Context, uri string, log *zap.Logger) (*Database, error
 		return nil, errors.New("the URI of the database with the evidence cannot be read: write postgres://USER:PASSWORD@HOST:PORT/DATABASE")
 	}
 	config.MaxConns = connections
-	for name, value := range map[string]string{
+	maps.Copy(config.ConnConfig.RuntimeParams, map[string]string{
 		"application_name": "provingground orchestrator", "default_transaction_read_only": "on", "jit": "off", "plan_cache_mode": "force_custom_plan",
 		"statement_timeout": fmt.Sprint(statementTimeout.Milliseconds()),
-	} {
-		config.ConnConfig.RuntimeParams[name] = value
-	}
+	})
 	d := &Database{log: log, redactor: new(redact.Redactor), turn: make(chan struct{}, 1), known: make(map[part]snapshot)}
 	password := config.ConnConfig.Password
 	d.redactor.Add(password)
@@ -96,7 +97,14 @@ func Connect(ctx context.Context, uri string, log *zap.Logger) (*Database, error
 		}
 	}
 	if err != nil {
-		return nil, &maskedError{text: d.redactor.Text("open the database with the evidence: " + err.Error()), sentinel: sentinelOf(err)}
+		text := "open the database with the evidence: " + err.Error()
+		switch socket := strings.HasPrefix(config.ConnConfig.Host, "/"); {
+		case errors.Is(err, schema.ErrNotMigrated):
+			text = "the database with the evidence has no tables, or older ones: start the fetcher on it, or run fetcher migrate --db-uri with its URI"
+		case socket && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED)):
+			text += ": nobody listens on this socket; that of a fetcher's private PostgreSQL lives only while the fetcher runs, so start it again, or name another database"
+		}
+		return nil, &maskedError{text: d.redactor.Text(text), sentinel: sentinelOf(err)}
 	}
 	return d, nil
 }
@@ -146,7 +154,7 @@ func (d *Database) statistics(ctx context.Context, run Run, of part) (*Statistic
 	}
 	last := d.known[of]
 	begin := time.Now()
-	if last.statistics != nil && begin.Before(last.until) {
+	if last.statistics != nil && begin.Before(last.until) && !run.endedSince(last.statistics.Asked, InstantOf(run.Clock.Now())) {
 		return last.statistics, nil
 	}
 	s, err := d.read(ctx, run, of)
@@ -183,14 +191,17 @@ func (d *Database) read(ctx context.Context, run Run, of part) (*Statistics, err
 	err := pgx.BeginTxFunc(ctx, d.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
 		r := &reading{tx: tx, run: run, statistics: s, wall: wall}
 		steps := []func(context.Context) error{r.nodes, r.gaps}
+		if of != logPart {
+			steps = append(steps, r.blocks, r.hearing, r.clocks)
+		}
 		switch of {
 		case logPart:
 		case txPart:
-			steps = append(steps, r.blocks, r.transactions)
+			steps = append(steps, r.transactions)
 		case blockPart:
-			steps = append(steps, r.blocks, r.traces)
+			steps = append(steps, r.traces)
 		case workPart:
-			steps = append(steps, r.blocks, r.works)
+			steps = append(steps, r.works)
 		}
 		deployment, err := newest(ctx, tx)
 		if err != nil {

@@ -72,6 +72,9 @@ func (s *stored) deployment(nodes int) int {
 		s.exec(`INSERT INTO log_node (deployment_id, node_name, host, port, state, listed, read_at) VALUES ($1, $2, $3, 3085, 'running', true, now())`,
 			id, fmt.Sprintf("-10.0.0.%d-3085", i+1), fmt.Sprintf("10.0.0.%d", i+1))
 	}
+	s.exec(`INSERT INTO log_cursor (deployment_id, node_id, server_uuid, next_id, entries, started_at)
+		SELECT deployment_id, node_id, gen_random_uuid(), 100, 99, $2 FROM log_node WHERE deployment_id = $1`, id, s.at(-600))
+	s.exec("INSERT INTO log_reader (deployment_id, node_id, server_uuid) SELECT deployment_id, node_id, server_uuid FROM log_cursor WHERE deployment_id = $1", id)
 	return id
 }
 
@@ -132,7 +135,7 @@ func (s *stored) connect(log *zap.Logger) *evidence.Database {
 func (s *stored) load(name string, node int, count int) evidence.Load {
 	return evidence.Load{
 		Name: name, Kind: evidence.Payments, Node: fmt.Sprintf("10.0.0.%d:3085", node), TPS: big.NewRat(1, 30),
-		From: s.at(20), Until: s.at(20 + 30*float64(count)), Certain: true,
+		From: s.at(20), Until: s.at(20 + 30*float64(count)),
 	}
 }
 
@@ -275,7 +278,80 @@ func TestNewestDeployment(t *testing.T) {
 	s.sent(d, "churn-0-0-0", 20, "accepted")
 	s.exec("SELECT create_deployment('{}')")
 	m := s.connect(zap.NewNop()).Measure(t.Context(), evidence.Question{Metric: "tx.submitted", Run: s.run(s.load("churn-0", 1, 6))})
+	if got := shown(m); got != "1..7" || !strings.Contains(m.Missing, "deployment was made at") {
+		t.Errorf("submitted is %s: %+v", got, m)
+	}
+	s.exec("UPDATE deployment SET created_at = $1", s.at(-60))
+	m = s.connect(zap.NewNop()).Measure(t.Context(), evidence.Question{Metric: "tx.submitted", Run: s.run(s.load("churn-0", 1, 6))})
 	if got := shown(m); got != "1" {
+		t.Errorf("submitted in a deployment that was there before the run is %s: %+v", got, m)
+	}
+}
+
+// An answer is not made of what was read before a load's end.
+func TestMeasureReadsAgainWhenALoadEnds(t *testing.T) {
+	s := newStored(t)
+	run := s.quiet()
+	network := clock.NewVirtual(time.Now())
+	run.Clock = network.Clock()
+	run.Loads[0].Until = time.Now().Add(time.Minute)
+	s.exec("UPDATE log_node SET read_at = $1", time.Now().Add(-time.Second))
+	database := s.connect(zap.NewNop())
+	network.Run(func() {
+		if m := database.Measure(t.Context(), evidence.Question{Metric: "tx.submitted", Run: run}); shown(m) != "8" {
+			t.Errorf("while the load goes on %s are submitted: %+v", shown(m), m)
+		}
+		if err := run.Clock.Sleep(t.Context(), 59*time.Second+999*time.Millisecond); err != nil {
+			t.Fatal(err)
+		}
+		run.Loads[0].Until = run.Clock.Now()
+		if m := database.Measure(t.Context(), evidence.Question{Metric: "tx.submitted", Run: run}); m.Missing == "" || shown(m) == "8" {
+			t.Errorf("after its end %s are submitted: %+v", shown(m), m)
+		}
+	})
+}
+
+// Whose clock is wrong is told, and what it says decides nothing.
+func TestMeasureOfWrongClocks(t *testing.T) {
+	for name, wrong := range map[string]func(s *stored){
+		"slow": func(s *stored) { // all was received long ago, by the third node
+			s.exec("UPDATE unique_txs SET time = time - interval '2 hours'")
+			s.exec("UPDATE unique_txs SET sent_at = NULL WHERE memo = 'churn-0-0-0'")
+			s.exec("UPDATE block SET first_received = first_received - interval '2 hours'")
+			s.exec("UPDATE block_trace SET trace_started_at = trace_started_at - 7200, trace_completed_at = trace_completed_at - 7200 WHERE node_name = '-10.0.0.3-3085'")
+		},
+		"fast": func(s *stored) {
+			s.exec("UPDATE log_cursor SET last_time = now() + interval '1 hour', updated_at = now() WHERE node_id = (SELECT node_id FROM log_node WHERE host = '10.0.0.3')")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStored(t)
+			run := s.quiet()
+			wrong(s)
+			database := s.connect(zap.NewNop())
+			for _, test := range []struct{ metric, want string }{
+				{"block.count", "4"}, {"tx.latency.p50", "?"}, {"snark.received", "?"},
+				{"tx.submitted", map[string]string{"slow": "7..8", "fast": "8"}[name]},
+				{"tx.included", map[string]string{"slow": "1/2..5/8", "fast": "5/8"}[name]},
+			} {
+				m := database.Measure(t.Context(), evidence.Question{Metric: test.metric, Run: run})
+				if got := shown(m); got != test.want || strings.Contains(test.want, "?") && !strings.Contains(m.Missing, "10.0.0.3:3085 (by about") {
+					t.Errorf("%s is %s, want %s: %+v", test.metric, got, test.want, m)
+				}
+			}
+		})
+	}
+}
+
+// The indexes of memos have no leading zeros, nor signs.
+func TestMeasureOfMemosOfOthers(t *testing.T) {
+	s := newStored(t)
+	run := s.quiet()
+	for _, memo := range []string{"churn-0-0-007", "churn-0-0-00", "churn-0-0-+1", "churn-0-0-"} {
+		s.sent(1, memo, 30, "accepted")
+	}
+	m := s.connect(zap.NewNop()).Measure(t.Context(), evidence.Question{Metric: "tx.submitted", Run: run})
+	if got := shown(m); got != "8" {
 		t.Errorf("submitted is %s: %+v", got, m)
 	}
 }
@@ -312,13 +388,14 @@ func TestConnectShowsNoPassword(t *testing.T) {
 		if err == nil {
 			t.Fatalf("no error")
 		}
-		text := fmt.Sprintf("%v %+v %#v %q", err, err, err, errors.Unwrap(err))
+		var text strings.Builder
+		fmt.Fprintf(&text, "%v %+v %#v %q", err, err, err, errors.Unwrap(err))
 		for _, entry := range logs.All() {
-			text += fmt.Sprint(entry)
+			fmt.Fprint(&text, entry)
 		}
 		for _, word := range []string{secret, "s3cr@t-word", "s3cr"} {
-			if strings.Contains(text, word) {
-				t.Errorf("the password shows: %s", text)
+			if strings.Contains(text.String(), word) {
+				t.Errorf("the password shows: %s", text.String())
 			}
 		}
 	}
@@ -336,8 +413,16 @@ func closedPort(t *testing.T) string {
 }
 
 func TestConnectRefusesOtherVersions(t *testing.T) {
-	if _, err := evidence.Connect(t.Context(), pgtest.Database(t), zap.NewNop()); !errors.Is(err, schema.ErrNotMigrated) {
+	if _, err := evidence.Connect(t.Context(), pgtest.Database(t), zap.NewNop()); !errors.Is(err, schema.ErrNotMigrated) || !strings.Contains(err.Error(), "fetcher migrate --db-uri") {
 		t.Errorf("an empty database gives %v", err)
+	}
+}
+
+// The private PostgreSQL of a fetcher goes with it.
+func TestConnectToASocketThatIsGone(t *testing.T) {
+	_, err := evidence.Connect(t.Context(), "host="+t.TempDir()+" user=me dbname=x", zap.NewNop())
+	if err == nil || !strings.Contains(err.Error(), "lives only while the fetcher runs") {
+		t.Errorf("got %v", err)
 	}
 }
 

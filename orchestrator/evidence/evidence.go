@@ -27,7 +27,7 @@ const (
 )
 
 // Load is one batch of load that a run placed, or may have placed, on one node. Its transactions have memos NAME-BATCH-INDEX, with
-// indexes from 0 on.
+// indexes from 0 on, written without leading zeros.
 type Load struct {
 	// Name is the name that its memos begin with; in the script language it ends in the round: churn-30-0.
 	Name  string
@@ -39,8 +39,6 @@ type Load struct {
 	TPS *big.Rat
 	// From and Until are when it began and when it ended or ends, network time.
 	From, Until time.Time
-	// Certain is false where nobody knows whether the node took it.
-	Certain bool
 }
 
 // Run is what an answer depends on beside the logs.

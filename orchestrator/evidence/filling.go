@@ -2,7 +2,9 @@ package evidence
 
 import (
 	"cmp"
+	"math"
 	"slices"
+	"strconv"
 	"time"
 
 	"provingground/fetcher/trace"
@@ -29,6 +31,76 @@ func (n *NodeLog) wasRead(c *clock.Clock, read, asked time.Time) {
 	read = read.Truncate(time.Microsecond) // as databases hold it
 	n.ReadTo = min(InstantOf(c.FromWall(read))-1, InstantOf(c.FromWall(asked)))
 	n.Lag = max(0, asked.Sub(read))
+}
+
+// sinceFirst is since when a node's log is there, by the time of its first entry and the wall time at which that was stored.
+func sinceFirst(c *clock.Clock, stored, first time.Time) Instant {
+	since := InstantOf(c.FromWall(stored.Truncate(time.Microsecond)))
+	if at := InstantOf(first); at > 0 {
+		since = min(since, at)
+	}
+	return since
+}
+
+// loggedUpTo notes the time of the last entry of a node's log, and when that was stored, in wall time: nothing is logged in the future.
+func (s *Statistics) loggedUpTo(n *NodeLog, c *clock.Clock, last, stored time.Time) {
+	if ahead := last.Sub(c.FromWall(stored)); ahead > s.tolerance() {
+		n.Skew = ahead
+	}
+}
+
+// began notes when a node began with a block: nobody has one before its slot begins.
+func (s *Statistics) began(n *NodeLog, slot int64, started Instant) {
+	if early := span(started, s.slotStart(slot, started)); early > s.tolerance() && n.Skew <= 0 {
+		n.Skew = min(n.Skew, -early)
+	}
+}
+
+// addBlock adds a block that was received at a time, by the clock of the node that says it was the first.
+func (s *Statistics) addBlock(b Block, received Instant) {
+	b.Received = max(received, s.slotStart(b.Slot, received))
+	s.Blocks = append(s.Blocks, b)
+}
+
+// firstSlot is the first slot that begins in the run's time: its blocks are the run's, whatever clocks say. After all slots where slots are not known.
+func (s *Statistics) firstSlot() int64 {
+	slot, known := s.slotOf(s.Began)
+	switch {
+	case !known:
+		return math.MaxInt32 // as the database holds slots
+	case s.slotStart(slot, s.Began) < s.Began:
+		slot++
+	}
+	return slot
+}
+
+// add adds a transaction, unless it is of an earlier run with load of the same name. Where clocks are wrong nobody knows.
+func (s *Statistics) add(load int, tx Transaction) {
+	log := &s.Loads[load]
+	switch times := max(tx.Received, tx.Sent); {
+	case times == 0 || times >= s.Began:
+		log.Transactions = append(log.Transactions, tx)
+	case slices.ContainsFunc(s.Nodes, func(n NodeLog) bool { return n.Skew != 0 }):
+		log.Doubtful++
+	}
+}
+
+// indexOf reads the index at the end of a memo. Nodes write it without leading zeros.
+func indexOf(text string) (index int, ok bool) {
+	const digits = 9 // as many as the database reads
+	if len(text) > digits || len(text) > 1 && text[0] == '0' {
+		return 0, false
+	}
+	number, err := strconv.ParseUint(text, 10, 31)
+	return int(number), err == nil
+}
+
+// endedSince reports whether some load's end lies between two times, the latter included: what was known before does not tell of its last transactions.
+func (r Run) endedSince(asked, now Instant) bool {
+	return slices.ContainsFunc(r.Loads, func(l Load) bool {
+		until := InstantOf(l.Until)
+		return asked < until && until <= now
+	})
 }
 
 // success is a node's successful trace of a block.

@@ -14,8 +14,9 @@ import (
 // It is an answer as of the last reading of the nodes' logs: what a node logged since then is not missing, as long as the reading is not older than Patience. A load that has ended by
 // then is an exception: its last transactions are unknown until the node that sent it was read up to its end.
 //
-// The bounds hold whatever the missing entries say, under these assumptions: the nodes' clocks are right; a node whose log was read without a gap received
-// what others gossip, within a slot where it is a block; a command is sent once; and transactions are sent in the order of their indexes, no faster than their load's rate.
+// The bounds hold whatever the missing entries say, under these assumptions: the clocks of the nodes, but those with a Skew, and of the fetcher's machine are right; a
+// node whose log was read without a gap since it integrated a block received what others gossip, within a slot where it is a block; a command is sent once; and
+// transactions are sent in the order of their indexes, no faster than their load's rate.
 func (s *Statistics) Measure(metric string, scope dsl.Scope, loads []Load) dsl.Measured {
 	group, name, _ := strings.Cut(metric, ".")
 	if s.Unavailable != "" {
@@ -26,6 +27,11 @@ func (s *Statistics) Measure(metric string, scope dsl.Scope, loads []Load) dsl.M
 	}
 	if missing := s.unread(); missing != "" {
 		return dsl.Measured{Missing: missing}
+	}
+	if compares := group == "snark" || strings.HasPrefix(metric, "tx.latency."); compares {
+		if c := s.coverage(); len(c.skewed) > 0 {
+			return dsl.Measured{Window: s.span(), Missing: "the clocks of some nodes are wrong, so their times cannot be compared with those of others: " + few(c.skewed)}
+		}
 	}
 	if group == "tx" {
 		return s.transactions(name, scope, loads)
@@ -67,9 +73,9 @@ func (s *Statistics) unread() string {
 	case last == 0:
 		return "the fetcher has read no log yet: see that it runs and reaches the nodes"
 	case last < s.Began:
-		return fmt.Sprintf("the fetcher has read no log since this run began, the last at %s: see that it runs", clockText(last))
+		return fmt.Sprintf("the fetcher has read no log since this run began, the last at %s: see that it runs and is not frozen", clockText(last))
 	case last < s.horizon():
-		return fmt.Sprintf("the fetcher has read no log since %s: see that it runs", clockText(last))
+		return fmt.Sprintf("the fetcher has read no log since %s: see that it runs and is not frozen", clockText(last))
 	default:
 		return ""
 	}

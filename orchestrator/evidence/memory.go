@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"provingground/dsl"
 	"provingground/fetcher"
@@ -27,6 +28,9 @@ type Memory struct {
 	// Nodes says what the collector knows of its nodes: [fetcher.Collector.Nodes]. Without it nothing is known to have been read, and every
 	// metric is unknown.
 	Nodes func() []fetcher.NodeStatus
+	// Since is the network time since which all nodes are known to be up and in step with the network, as those of a simulated one are from its beginning. The zero time:
+	// that is known by their logs only.
+	Since time.Time
 	// Files takes what Gather writes. Without it Gather fails.
 	Files Files
 
@@ -86,9 +90,9 @@ func (m *Memory) statistics(q Question) *Statistics {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s.Blocks = m.tables.chain.since(s.Began)
+	m.tables.chain.fill(s)
 	for _, status := range known {
-		if n := m.nodeLog(status); n.Listed || n.ReadTo >= s.Began { // else it went before the run began
+		if n := m.nodeLog(s, status); n.Listed || n.ReadTo >= s.Began { // else it went before the run began
 			s.Nodes = append(s.Nodes, n)
 		}
 	}
@@ -96,14 +100,14 @@ func (m *Memory) statistics(q Question) *Statistics {
 	s.Works = m.tables.worksSince(s.Began)
 	if strings.HasPrefix(q.Metric, "tx.") {
 		for i, load := range q.Run.Loads {
-			s.Loads[i].Transactions = m.tables.transactions(load)
+			s.Loads[i].Transactions = m.tables.transactions(load) // no run was before this one
 		}
 	}
 	return s
 }
 
 // nodeLog says how much there is of a node's log.
-func (m *Memory) nodeLog(status fetcher.NodeStatus) NodeLog {
+func (m *Memory) nodeLog(s *Statistics, status fetcher.NodeStatus) NodeLog {
 	n := NodeLog{Address: addressOf(status), Name: status.NodeName, Listed: status.Active}
 	if read := status.LastSuccess; !read.IsZero() {
 		n.wasRead(m.clock, read, m.clock.Wall())
@@ -112,6 +116,17 @@ func (m *Memory) nodeLog(status fetcher.NodeStatus) NodeLog {
 		for _, part := range log.lost {
 			n.Gaps = append(n.Gaps, part.gap(m.clock))
 		}
+		n.Since = log.since
+		if log.last != 0 {
+			s.loggedUpTo(&n, m.clock, log.last.Time(), log.stored)
+		}
+		log.hears(s, &n)
+	}
+	if since := InstantOf(m.Since); since != 0 {
+		if n.upSince() == n.Since { // no daemon ended
+			n.Hears = since
+		}
+		n.Since = since
 	}
 	return n
 }
@@ -154,13 +169,12 @@ func earliest(a, b Instant) Instant {
 
 // memoOf takes a memo apart: NAME-BATCH and the index. It is false for a memo that is not of that form.
 func memoOf(memo string) (batch string, index int, ok bool) {
-	const digits = 9 // as many as the database reads
 	dash := strings.LastIndexByte(memo, '-')
-	if dash < 0 || len(memo)-dash-1 > digits {
+	if dash < 0 {
 		return "", 0, false
 	}
-	number, err := strconv.ParseUint(memo[dash+1:], 10, 31)
-	return memo[:dash], int(number), err == nil
+	index, ok = indexOf(memo[dash+1:])
+	return memo[:dash], index, ok
 }
 
 // memoPrefix is what the memos of a load's transactions have before the index.

@@ -20,7 +20,9 @@ type nodeLog struct {
 	name   string
 	cursor fetcher.Cursor
 	reader *trace.Reader
-	last   Instant // of the last entry, of whatever run of the daemon
+	last   Instant   // of the last entry, of whatever run of the daemon
+	stored time.Time // when entries were stored last, wall time
+	since  Instant   // as in NodeLog
 
 	open   map[int64]*keptTrace  // by the reader's numbers
 	traces map[string]*keptTrace // by block: state hash, or slot while that is not known
@@ -80,6 +82,12 @@ func (l *nodeLog) save(tables *keptTables, batch fetcher.Batch, clock *clock.Clo
 		}
 		l.gap(gap, found)
 	}
+	if n := len(batch.Entries); n > 0 {
+		l.stored = now
+		if l.since == 0 {
+			l.since = sinceFirst(clock, now, batch.Entries[0].Timestamp)
+		}
+	}
 	holes := l.holes(batch, next, now)
 	var records []trace.Record
 	feed := func() {
@@ -108,6 +116,20 @@ func (l *nodeLog) save(tables *keptTables, batch fetcher.Batch, clock *clock.Clo
 		l.take(tables, l.reader.Lost())
 	}
 	l.cursor = batch.Cursor
+}
+
+// hears notes in what the node's log says of itself since when it hears of blocks, and whether it had some before their slots.
+func (l *nodeLog) hears(s *Statistics, n *NodeLog) {
+	up, height := n.upSince(), 0
+	for _, t := range l.traces {
+		if t.slot != nil && t.started != 0 && *t.slot >= s.firstSlot() {
+			s.began(n, *t.slot, t.started)
+		}
+		hears := t.integrated() && (t.source == trace.External || t.internal()) && t.completed > up
+		if hears && (n.Hears == 0 || t.height < height || t.height == height && t.completed < n.Hears) {
+			n.Hears, height = t.completed, t.height
+		}
+	}
 }
 
 // gap notes entries that are missing, and when that was found, in wall time.

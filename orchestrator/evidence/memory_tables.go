@@ -197,25 +197,21 @@ func (c *keptChain) settle() {
 	}
 }
 
-// since returns the blocks first received since then, and the last one of the best chain before, by height.
-func (c *keptChain) since(began Instant) []Block {
+// fill fills in the blocks first received since the run began, and the last one of the best chain before, by height.
+func (c *keptChain) fill(s *Statistics) {
 	c.settle()
-	var blocks []Block
-	before := false
+	before, first := false, s.firstSlot()
 	for _, b := range c.best { // from the highest down
 		switch {
-		case b.received >= began:
+		case b.received >= s.Began, b.slot >= first:
 		case b.canonical && !before:
 			before = true
 		default:
 			continue
 		}
-		blocks = append(blocks, Block{
-			Hash: b.hash, Previous: b.previous, Height: b.height, Slot: b.slot, Received: b.received, Canonical: b.canonical, Produced: b.produced,
-		})
+		s.addBlock(Block{Hash: b.hash, Previous: b.previous, Height: b.height, Slot: b.slot, Canonical: b.canonical, Produced: b.produced}, b.received)
 	}
-	slices.SortFunc(blocks, func(a, b Block) int {
+	slices.SortFunc(s.Blocks, func(a, b Block) int {
 		return cmp.Or(cmp.Compare(a.Height, b.Height), cmp.Compare(a.Received, b.Received), cmp.Compare(a.Hash, b.Hash))
 	})
-	return blocks
 }

@@ -125,20 +125,20 @@ func TestMemoryFillsStatistics(t *testing.T) {
 	want := &Statistics{
 		Asked: handInstant(60_000), Began: handInstant(1500), Genesis: handInstant(0), Slot: time.Second, Patience: patience,
 		Nodes: []NodeLog{
-			{Address: "127.0.0.2:3086", Name: "a", ReadTo: handInstant(60_000) - 1, Listed: true, Traced: 1, Tips: []string{"3Nx"}},
+			{Address: "127.0.0.2:3086", Name: "a", Since: handInstant(2000), Hears: handInstant(10_400), ReadTo: handInstant(60_000) - 1, Listed: true, Traced: 1, Tips: []string{"3Nx"}},
 			{
-				Address: "127.0.0.3:3086", Name: "b", ReadTo: handInstant(50_000) - 1, Lag: 10 * time.Second, Listed: true, Traced: 2, Tips: []string{"3Nx", "3Ny"},
+				Address: "127.0.0.3:3086", Name: "b", Since: handInstant(900), Hears: handInstant(1100), ReadTo: handInstant(50_000) - 1, Lag: 10 * time.Second, Listed: true, Traced: 2, Tips: []string{"3Nx", "3Ny"},
 				Gaps: []Gap{{From: handInstant(12_250), To: handInstant(60_000), Lost: 3}},
 			},
 		},
-		Loads: []LoadLog{{[]Transaction{
+		Loads: []LoadLog{{Transactions: []Transaction{
 			{Index: 0, Received: handInstant(2000), Sent: handInstant(2000), Outcome: Accepted, Height: 8, Failed: true},
 			{Index: 1, Received: handInstant(2500), Sent: handInstant(2500), Outcome: Rejected},
 			{Index: 2, Height: 8},
 			{Index: 3},
-		}}, {[]Transaction{}}},
+		}}, {Transactions: []Transaction{}}},
 		Blocks: []Block{
-			{Hash: "3Nbefore", Previous: "3Ngenesis", Height: 7, Slot: 1, Received: handInstant(900), Canonical: true},
+			{Hash: "3Nbefore", Previous: "3Ngenesis", Height: 7, Slot: 1, Received: handInstant(1000), Canonical: true},
 			{Hash: "3Nx", Previous: "3Nbefore", Height: 8, Slot: 2, Received: handInstant(10_000), Canonical: true},
 			{Hash: "3Ny", Previous: "3Nbefore", Height: 8, Slot: 3, Received: handInstant(12_000)},
 		},

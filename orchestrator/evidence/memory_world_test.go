@@ -197,7 +197,7 @@ func live(t testing.TB, options simnet.Options, f func(r *rehearsal, reader itn.
 // list is what discovery finds.
 func (r *rehearsal) list() fetcher.Fixed {
 	var nodes fetcher.Fixed
-	for i, address := range r.Network.Nodes() {
+	for i, address := range r.Nodes() {
 		host, port, err := net.SplitHostPort(address)
 		if err != nil {
 			r.Fatal(err)
@@ -226,7 +226,7 @@ func (r *rehearsal) begin() {
 // load places load on a node, and tells the run. It tries again where the node is down.
 func (r *rehearsal) load(node int, load Load, place func(client *itn.Client, prefix string) error, lasts time.Duration) {
 	r.Helper()
-	load.Node, load.Certain, load.From = r.Network.Nodes()[node], true, r.clock.Now()
+	load.Node, load.From = r.Nodes()[node], r.clock.Now()
 	client := itn.New(load.Node, r.key, itn.Options{Transport: r.Transport(), Turn: r.clock.Turn()})
 	defer client.Close()
 	for tries := 1; ; tries++ {
@@ -524,7 +524,7 @@ func (w *really) longestGap() *big.Rat {
 
 // works are what the nodes that trace SNARK work traced of it.
 func (w *really) works() []Work {
-	older := w.Network.Nodes()[w.options.Nodes-w.options.Old:]
+	older := w.Nodes()[w.options.Nodes-w.options.Old:]
 	var works []Work
 	for _, truth := range w.history.Works() {
 		var work Work

@@ -39,6 +39,16 @@ func Metrics() []dsl.Metric {
 	)
 }
 
+// IsShare reports whether a metric is a share, from 0 to 1.
+func IsShare(metric string) bool {
+	switch metric {
+	case "tx.included", "tx.failed", "tx.rejected", "tx.missing", "block.orphaned":
+		return true
+	default:
+		return false
+	}
+}
+
 // statistic is what is said of many durations at once: least, mean, greatest, or a percentile.
 type statistic struct {
 	name    string

@@ -34,7 +34,7 @@ func TestBothSourcesGatherTheSame(t *testing.T) {
 		r.memory.Files = held
 		dir := filepath.Join(t.TempDir(), "logs")
 		asked := Gathering{
-			Nodes: append(r.Network.Nodes(), "127.0.0.99:1"), From: r.clock.Now().Add(-time.Minute), To: r.clock.Now().Add(-5 * time.Second), Clock: r.clock, Dir: dir,
+			Nodes: append(r.Nodes(), "127.0.0.99:1"), From: r.clock.Now().Add(-time.Minute), To: r.clock.Now().Add(-5 * time.Second), Clock: r.clock, Dir: dir,
 		}
 		told := map[string][]Gathered{}
 		for name, source := range r.sources {

@@ -54,7 +54,10 @@ type Statistics struct {
 	// Patience is how old the last complete reading of a node's log may be, in network time, before the node counts as silent.
 	Patience time.Duration
 
-	// Nodes are the nodes whose logs are read, or should be.
+	// Deployed is when the present deployment was made, where the run began in an earlier one: what was logged before is not in these statistics. Else 0.
+	Deployed Instant
+
+	// Nodes are the nodes whose logs are read, or should be. Those of the same address are lives of one node under several names.
 	Nodes []NodeLog
 	// Loads say what was seen of the run's loads, in their order.
 	Loads []LoadLog
@@ -75,6 +78,13 @@ type Statistics struct {
 type NodeLog struct {
 	Address string // HOST:PORT; "" where it is not known
 	Name    string // as in the database: log-fetcher, section 5
+	// Since is the time from which on what the node logged is there, apart from gaps: that of its first entry, or of the first reading that gave any where that is
+	// earlier. 0 where there is no entry: it may be a node that logs nothing.
+	Since Instant
+	// Hears is when it first integrated a block that it had received or produced, after upSince. Before, it may hear nothing of what others gossip. 0: that was not seen.
+	Hears Instant
+	// Skew is by how much the node's clock is wrong, as far as that could be told; positive when it is fast. 0: nothing tells that it is wrong.
+	Skew time.Duration
 	// ReadTo is the network time at which the log was last read to its end: what the node logged until then is there, apart from gaps. 0 when it was never read.
 	ReadTo Instant
 	// Lag is how long ago that was, in wall time; only where ReadTo is known.
@@ -102,6 +112,8 @@ type Gap struct {
 type LoadLog struct {
 	// Transactions are all whose memo says that they belong to the load, in any order; questions are answered faster when they are in that of their indexes.
 	Transactions []Transaction
+	// Doubtful counts those that seem to be of before the run, where some node's clock is wrong.
+	Doubtful int64
 }
 
 // Transaction is what the logs say of one transaction, by its fee payer's signature.
@@ -131,11 +143,11 @@ const (
 
 // Block is a block that some node received or produced.
 type Block struct {
-	Hash, Previous string // state hashes; Previous is "" where no log said it
-	Height         int    // blockchain length
-	Slot           int64  // global slot
-	Received       Instant
-	Canonical      bool // on the best chain, as far as it is known
+	Hash, Previous string  // state hashes; Previous is "" where no log said it
+	Height         int     // blockchain length
+	Slot           int64   // global slot
+	Received       Instant // not before its slot begins
+	Canonical      bool    // on the best chain, as far as it is known
 	// Produced says whether its producer's own trace was seen. Nobody can have received it earlier.
 	Produced bool
 	// Opaque says that no log shows which transactions it holds, although it is known.

@@ -126,12 +126,15 @@ func small() (*Statistics, []Load) {
 	at := func(second int) Instant { return testBegan.plus(time.Duration(second) * time.Second) }
 	s := &Statistics{
 		Asked: at(400), Began: testBegan, Genesis: testBegan, Slot: testSlot, Patience: time.Minute, Loads: make([]LoadLog, 1),
-		Nodes: []NodeLog{{Address: "a:1", Name: "-a-1", ReadTo: at(398), Listed: true}, {Address: "b:1", Name: "-b-1", ReadTo: at(399), Listed: true}},
+		Nodes: []NodeLog{
+			{Address: "a:1", Name: "-a-1", Since: early, Hears: early + 1, ReadTo: at(398), Listed: true},
+			{Address: "b:1", Name: "-b-1", Since: early, Hears: early + 1, ReadTo: at(399), Listed: true},
+		},
 	}
 	for i := range 10 {
 		s.Loads[0].Transactions = append(s.Loads[0].Transactions, Transaction{Index: i, Received: at(10 * i), Sent: at(10 * i), Outcome: Accepted})
 	}
-	return s, []Load{{Name: "x-0", Kind: Payments, Node: "a:1", TPS: big.NewRat(1, 10), From: testBegan.Time(), Until: at(95).Time(), Certain: true}}
+	return s, []Load{{Name: "x-0", Kind: Payments, Node: "a:1", TPS: big.NewRat(1, 10), From: testBegan.Time(), Until: at(95).Time()}}
 }
 
 func TestUnseenTransactions(t *testing.T) {
@@ -192,6 +195,63 @@ func TestUnseenTransactions(t *testing.T) {
 			if got := ends(m.Low, m.High); got != want || m.Missing != "" != (m.Low == nil || m.Low.Cmp(m.High) != 0) {
 				t.Errorf("%s: %s is %s, want %s (%s)", test.name, metric, got, want, m.Missing)
 			}
+		}
+	}
+}
+
+// A node that came late, that logs nothing, or that has another name by now has not seen what it was not there for: of a gap in the log of the node that sends, only one
+// that took part all the time knows.
+func TestNodesThatSawNothing(t *testing.T) {
+	at := func(second int) Instant { return testBegan.plus(time.Duration(second) * time.Second) }
+	gap := []Gap{{From: at(38), To: at(45), Lost: 5}}
+	for _, test := range []struct {
+		name            string
+		change          func(s *Statistics)
+		missing, reason string
+	}{
+		{"it took part all the time", func(*Statistics) {}, "0..0", ""},
+		{"it came late", func(s *Statistics) { s.Nodes[1].Since, s.Nodes[1].Hears = at(300), at(310) }, "0..1", "whose logs begin after the run did: b:1"},
+		{"it had not heard of a block yet", func(s *Statistics) { s.Nodes[1].Hears = at(310) }, "0..1", "with gaps in their logs: a:1"},
+		{"it has not heard of any block", func(s *Statistics) { s.Nodes[1].Hears = 0 }, "0..1", "with gaps in their logs: a:1"},
+		{"it logs nothing", func(s *Statistics) { s.Nodes[1].Since, s.Nodes[1].Hears = 0, 0 }, "0..1", "that have logged nothing (see that they log internal traces): b:1"},
+		{"it restarted, and has not heard since", func(s *Statistics) {
+			s.Nodes[1].Gaps = []Gap{{From: at(20), To: at(30), Lost: -1}}
+			s.Nodes[1].Hears = at(310)
+		}, "0..1", "with gaps in their logs: a:1, b:1"},
+		{"its clock is wrong", func(s *Statistics) { s.Nodes[1].Skew = -2 * time.Hour }, "0..1", "whose clocks are wrong: b:1 (by about 2h0m0s)"},
+		{"the deployment is new", func(s *Statistics) { s.Deployed = at(300) }, "0..1", "the fetcher's deployment was made at"},
+		{"the gap is of the sender's earlier name", func(s *Statistics) {
+			s.Nodes[0].Gaps, s.Nodes[0].ReadTo = nil, at(398)
+			old := NodeLog{Address: "a:1", Name: "old-a-1", Since: early, Hears: early + 1, ReadTo: at(398), Gaps: gap}
+			s.Nodes = []NodeLog{old, s.Nodes[0]}
+		}, "0..0", "with gaps in their logs: a:1"},
+		{"nobody else is there", func(s *Statistics) { s.Nodes = s.Nodes[:1] }, "0..1", "--itn-max-logs"},
+	} {
+		s, loads := small()
+		s.Blocks = []Block{{Hash: "p", Height: 1, Received: testBegan - 1, Canonical: true}, {Hash: "q", Previous: "p", Height: 2, Received: at(200), Canonical: true}}
+		for i := range s.Loads[0].Transactions {
+			s.Loads[0].Transactions[i].Height = 2
+		}
+		s.Loads[0].Transactions = slices.Delete(s.Loads[0].Transactions, 4, 5)
+		s.Nodes[0].Gaps = gap
+		test.change(s)
+		for metric, want := range map[string]string{"tx.missing": test.missing, "tx.submitted": "9..10"} {
+			m := s.Measure(metric, dsl.Scope{}, loads)
+			if got := ends(m.Low, m.High); got != want || metric == "tx.submitted" && !strings.Contains(m.Missing, test.reason) {
+				t.Errorf("%s: %s is %s, want %s (%s)", test.name, metric, got, want, m.Missing)
+			}
+		}
+	}
+}
+
+func TestIndexesOfMemos(t *testing.T) {
+	for text, want := range map[string]int{"0": 0, "7": 7, "10": 10, "999999999": 999999999, "": -1, "007": -1, "00": -1, "+1": -1, "-1": -1, "1x": -1, "1000000000": -1} {
+		index, ok := indexOf(text)
+		if !ok {
+			index = -1
+		}
+		if index != want {
+			t.Errorf("%q is %d, want %d", text, index, want)
 		}
 	}
 }

@@ -50,7 +50,7 @@ func (s *Statistics) transactions(name string, scope dsl.Scope, loads []Load) ds
 	for i, load := range loads {
 		if i < len(s.Loads) && load.in(scope) {
 			inScope++
-			s.tally(t, c, ch, load, s.Loads[i].Transactions)
+			s.tally(t, c, ch, load, s.Loads[i])
 		}
 	}
 	slices.Sort(t.from)
@@ -118,13 +118,21 @@ func InRound(name string, round int64) bool {
 }
 
 // tally adds what became of one load's transactions.
-func (s *Statistics) tally(t *tally, c *coverage, ch *chain, load Load, transactions []Transaction) {
+func (s *Statistics) tally(t *tally, c *coverage, ch *chain, load Load, log LoadLog) {
+	transactions := log.Transactions
 	if !slices.IsSortedFunc(transactions, byIndex) {
 		transactions = slices.Clone(transactions) // others may read the statistics at the same time
 		slices.SortFunc(transactions, byIndex)
 	}
 	schedule := scheduleOf(load)
 	dark, known := s.darkOf(c, load)
+	if len(c.skewed) > 0 {
+		transactions = s.timedRightly(transactions, load.Node)
+	}
+	if log.Doubtful > 0 {
+		t.more[included|rejected|missing] += log.Doubtful
+		t.from = append(t.from, load.Node)
+	}
 	t.latency.raiseMost(span(schedule.from, max(schedule.from, s.Asked)))
 
 	// Index by index: no transaction is sent before one with a lower index.
@@ -151,6 +159,24 @@ func (s *Statistics) tally(t *tally, c *coverage, ch *chain, load Load, transact
 		}
 	}
 	s.unseen(t, c, ch, load, schedule, dark, transactions)
+}
+
+// timedRightly returns transactions without the times that the clock of another node than their sender may have given, and of the sender where its clock is wrong.
+func (s *Statistics) timedRightly(transactions []Transaction, sender string) []Transaction {
+	wrong := slices.ContainsFunc(s.Nodes, func(n NodeLog) bool { return n.Address == sender && n.Skew != 0 })
+	transactions = slices.Clone(transactions)
+	for i := range transactions {
+		tx := &transactions[i]
+		switch {
+		case wrong:
+			tx.Received, tx.Sent = 0, 0
+		case tx.Sent != 0:
+			tx.Received = tx.Sent
+		default:
+			tx.Received = 0
+		}
+	}
+	return transactions
 }
 
 // byIndex is the order in which a load's transactions are sent.
@@ -182,7 +208,7 @@ func (ch *chain) fateOf(tx Transaction, earliest Instant, dark []window) fate {
 	switch {
 	case tx.Outcome == Rejected:
 		set = rejected
-	case tx.Outcome == NoOutcome && tx.Sent != 0 && len(within(dark, tx.Sent, never)) > 0:
+	case tx.Outcome == NoOutcome && (tx.Sent != 0 || tx.Received == 0) && len(within(dark, tx.Sent, never)) > 0:
 		set |= rejected // unless another node received it, which nobody noted
 	}
 	switch {
@@ -292,7 +318,7 @@ func (s *Statistics) unseen(t *tally, c *coverage, ch *chain, load Load, sc sche
 			n = min(n, most)
 		}
 		set := rejected
-		if parts[0].from <= c.lit { // nobody saw all that was gossiped since
+		if parts[0].from < c.lit { // nobody saw all that was gossiped since
 			set |= missing
 			if ch.mayHold(parts[0].from) {
 				set |= included
@@ -305,8 +331,8 @@ func (s *Statistics) unseen(t *tally, c *coverage, ch *chain, load Load, sc sche
 	// The latest time at which an index was sent is the earliest one at which it or a higher one was seen.
 	latest := make([]Instant, len(transactions))
 	bound := end
-	for i := len(transactions) - 1; i >= 0; i-- {
-		bound = min(bound, transactions[i].observed())
+	for i, v := range slices.Backward(transactions) {
+		bound = min(bound, v.observed())
 		latest[i] = bound
 	}
 	next := 0 // the lowest index that is not accounted for

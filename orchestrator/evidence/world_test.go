@@ -20,6 +20,8 @@ type world struct {
 	blocks []*minedBlock
 	works  []Work // times of the truth; each node logs both
 	logs   [][]logged
+	ended  []*Gap // of the nodes that restarted: between the two lives of the daemon
+	late   []bool // nodes that take part only some time after the run began
 }
 
 const (
@@ -65,7 +67,8 @@ func drawWorld(t *rapid.T) *world {
 	for i := range draw("nodes", 2, 4) {
 		w.nodes = append(w.nodes, fmt.Sprintf("10.0.0.%d:3085", i+1))
 	}
-	w.logs = make([][]logged, len(w.nodes))
+	w.logs, w.ended, w.late = make([][]logged, len(w.nodes)), make([]*Gap, len(w.nodes)), make([]bool, len(w.nodes))
+	steady := draw("steady", 1, len(w.nodes)) // the others send no load and produce no block, and may come late, restart, or log nothing
 	log := func(node int, e logged) { w.logs[node] = append(w.logs[node], e) }
 	millis := func(n int) Instant { return Instant(n) * 1000 }
 	slots := draw("slots", 3, 9)
@@ -77,8 +80,8 @@ func drawWorld(t *rapid.T) *world {
 		seconds := draw("interval", 20, 90)
 		length := draw("length", 1, 8)
 		load := Load{
-			Name: fmt.Sprintf("load-%d", draw("round", 0, 1)), Batch: l, Kind: kind, Node: w.nodes[draw("sender", 0, len(w.nodes)-1)],
-			TPS: big.NewRat(1, int64(seconds)), From: from.Time(), Until: from.plus(time.Duration(length*seconds) * time.Second).Time(), Certain: true,
+			Name: fmt.Sprintf("load-%d", draw("round", 0, 1)), Batch: l, Kind: kind, Node: w.nodes[draw("sender", 0, steady-1)],
+			TPS: big.NewRat(1, int64(seconds)), From: from.Time(), Until: from.plus(time.Duration(length*seconds) * time.Second).Time(),
 		}
 		w.loads = append(w.loads, load)
 		node := slices.Index(w.nodes, load.Node)
@@ -119,7 +122,7 @@ func drawWorld(t *rapid.T) *world {
 			}
 			b := &minedBlock{
 				hash: fmt.Sprintf("block-%d", len(w.blocks)), parent: parent, height: parent.height + 1, slot: slot,
-				producer: draw("producer", 0, len(w.nodes)-1), holds: make(map[int]bool),
+				producer: draw("producer", 0, steady-1), holds: make(map[int]bool),
 			}
 			for n, tx := range w.sent {
 				if !tx.rejected && tx.at+4_000_000 < start && !parent.has(n) && draw("take", 0, 2) > 0 {
@@ -155,20 +158,69 @@ func drawWorld(t *rapid.T) *world {
 		slices.SortStableFunc(w.logs[node], func(a, b logged) int { return cmp.Compare(a.at, b.at) })
 		w.logs[node] = slices.DeleteFunc(w.logs[node], func(e logged) bool { return e.at > w.asked })
 	}
+	for node := steady; node < len(w.nodes); node++ {
+		from := w.began + millis(draw("down", 0, 400_000))
+		up := from + millis(draw("up again", 1, 400_000))
+		switch draw("life", 0, 3) {
+		case 0: // up since before the run
+		case 1:
+			w.away(node, 0, up)
+			w.late[node] = true
+		case 2:
+			w.away(node, from, up)
+			w.ended[node] = &Gap{To: min(up, w.asked), Lost: -1}
+			for _, e := range w.logs[node] {
+				if e.at < from {
+					w.ended[node].From = e.at
+				}
+			}
+		case 3:
+			w.logs[node] = nil
+		}
+	}
 	return w
+}
+
+// away takes out of a node's log what it would have logged while its daemon is down, and while it is not in step with the network: until it has integrated a block.
+func (w *world) away(node int, from, up Instant) {
+	synced := never
+	begun := make(map[int]bool)
+	for _, e := range w.logs[node] {
+		switch {
+		case e.at < up:
+		case e.what == "start":
+			begun[e.n] = true
+		case e.what == "done" && begun[e.n]:
+			synced = min(synced, e.at)
+		}
+	}
+	w.logs[node] = slices.DeleteFunc(w.logs[node], func(e logged) bool {
+		block := e.what == "start" || e.what == "done"
+		return e.at >= from && (e.at < up || e.at < synced && !block || block && !begun[e.n])
+	})
 }
 
 // torn is a part of each node's log, and what is missing of it.
 type torn struct {
-	logs   [][]logged
-	gaps   [][]Gap
-	readTo []Instant
+	logs     [][]logged
+	gaps     [][]Gap
+	readTo   []Instant
+	since    []Instant // 0: nothing was logged
+	skew     []time.Duration
+	renamed  []Instant // when the node got another name; 0: never
+	deployed Instant
 }
 
+// early is a time before the run, since which nodes are there.
+const early = testBegan - 10_000_000
+
 func (w *world) whole() torn {
-	part := torn{logs: w.logs, gaps: make([][]Gap, len(w.nodes)), readTo: make([]Instant, len(w.nodes))}
+	n := len(w.nodes)
+	part := torn{
+		logs: w.logs, gaps: make([][]Gap, n), readTo: make([]Instant, n), since: make([]Instant, n), skew: make([]time.Duration, n), renamed: make([]Instant, n),
+	}
 	for i := range w.nodes {
-		part.readTo[i] = w.asked
+		part.readTo[i], part.since[i] = w.asked, early
 	}
 	return part
 }
@@ -177,8 +229,36 @@ func (w *world) whole() torn {
 func (w *world) tear(t *rapid.T) torn {
 	part := w.whole()
 	part.logs = slices.Clone(w.logs)
+	if rapid.IntRange(0, 5).Draw(t, "redeployed") == 0 {
+		part.deployed = w.began + Instant(rapid.IntRange(1, int(w.asked-w.began)).Draw(t, "deployed"))
+		for node := range part.logs {
+			part.logs[node] = slices.DeleteFunc(slices.Clone(part.logs[node]), func(e logged) bool { return e.at < part.deployed })
+		}
+	}
 	silenced := 0
-	for node, entries := range w.logs {
+	for node, entries := range part.logs {
+		if ended := w.ended[node]; ended != nil {
+			part.gaps[node] = append(part.gaps[node], *ended)
+		}
+		switch {
+		case len(w.logs[node]) == 0:
+			part.since[node] = 0
+		case part.deployed != 0:
+			part.since[node] = 0
+			if len(entries) > 0 {
+				part.since[node] = entries[0].at
+			}
+		case w.late[node] && rapid.Bool().Draw(t, "met late"):
+			part.since[node] = w.logs[node][0].at
+		}
+		switch rapid.IntRange(0, 7).Draw(t, "odd") {
+		case 0:
+			part.skew[node] = time.Duration(rapid.SampledFrom([]int{-3600, -100, 100, 3600}).Draw(t, "skew")) * time.Second
+		case 1:
+			part.renamed[node] = w.began + Instant(rapid.IntRange(1, int(w.asked-w.began)).Draw(t, "renamed"))
+		case 2: // it takes part, and logs nothing
+			entries, part.logs[node], part.since[node], part.gaps[node] = nil, nil, 0, nil
+		}
 		var kept []logged
 		cut := 0
 		for range rapid.IntRange(0, 2).Draw(t, "gaps") {
@@ -216,6 +296,7 @@ func (w *world) tear(t *rapid.T) torn {
 func (w *world) statistics(part torn) *Statistics {
 	s := &Statistics{
 		Asked: w.asked, Began: w.began, Genesis: w.began.plus(-10 * testSlot), Slot: testSlot, Patience: time.Microsecond, Loads: make([]LoadLog, len(w.loads)),
+		Deployed: part.deployed,
 	}
 	txs := make(map[int]*Transaction)
 	tx := func(n int) *Transaction {
@@ -236,10 +317,14 @@ func (w *world) statistics(part torn) *Statistics {
 		Integration
 	}
 	var integrated []integration
-	for node, entries := range part.logs {
-		log := NodeLog{Address: w.nodes[node], Name: "-" + w.nodes[node], ReadTo: part.readTo[node], Listed: true, Gaps: part.gaps[node]}
+	read := func(log NodeLog, node int, entries []logged) {
+		log.Address, log.Skew = w.nodes[node], part.skew[node]
+		if up := log.upSince(); up != 0 && up < w.began && !w.late[node] {
+			log.Hears = up + 1
+		}
 		started := make(map[int]bool)
 		for _, e := range entries {
+			e.at = e.at.plus(log.Skew)
 			switch e.what {
 			case "received", "own", "accepted", "rejected":
 				earlier(&tx(e.n).Received, e.at)
@@ -266,6 +351,9 @@ func (w *world) statistics(part torn) *Statistics {
 				}
 				integrated = append(integrated, integration{e.at, Integration{log.Name, b.Hash}})
 				if started[e.n] {
+					if log.Hears == 0 && log.Since != 0 && e.at > log.upSince() {
+						log.Hears = e.at
+					}
 					log.Traced++
 					if mined.producer == node {
 						s.Productions = append(s.Productions, e.took)
@@ -286,6 +374,30 @@ func (w *world) statistics(part torn) *Statistics {
 		}
 		s.Nodes = append(s.Nodes, log)
 	}
+	for node, entries := range part.logs {
+		log := NodeLog{Name: "-" + w.nodes[node], ReadTo: part.readTo[node], Since: part.since[node], Listed: true, Gaps: part.gaps[node]}
+		at := part.renamed[node]
+		if at == 0 {
+			read(log, node, entries)
+			continue
+		}
+		second := log
+		second.Name, second.Since, second.Gaps = "new"+log.Name, 0, nil
+		log.ReadTo, log.Listed = min(log.ReadTo, at), false
+		first := slices.IndexFunc(entries, func(e logged) bool { return e.at >= at })
+		if first < 0 {
+			first = len(entries)
+		} else {
+			second.Since = entries[first].at
+		}
+		for _, gap := range part.gaps[node] {
+			if gap.To >= at {
+				second.Gaps = append(second.Gaps, gap)
+			}
+		}
+		read(log, node, entries[:first])
+		read(second, node, entries[first:])
+	}
 	for _, work := range works {
 		s.Works = append(s.Works, *work)
 	}
@@ -301,6 +413,9 @@ func (w *world) statistics(part torn) *Statistics {
 		s.Blocks = append(s.Blocks, *known[n])
 	}
 	settle(s.Blocks)
+	for i, b := range s.Blocks[1:] {
+		s.Blocks[i+1].Received = max(b.Received, s.slotStart(b.Slot, 0))
+	}
 	for _, b := range s.Blocks {
 		for _, mined := range w.blocks {
 			if mined.hash != b.Hash || !b.Canonical {
@@ -313,8 +428,7 @@ func (w *world) statistics(part torn) *Statistics {
 	}
 	for n := range w.sent {
 		if txs[n] != nil {
-			l := w.sent[n].load
-			s.Loads[l].Transactions = append(s.Loads[l].Transactions, *txs[n])
+			s.add(w.sent[n].load, *txs[n])
 		}
 	}
 	slices.SortStableFunc(integrated, func(a, b integration) int { return cmp.Compare(a.at, b.at) })

@@ -44,15 +44,17 @@ type fold struct {
 
 // header is the value of a record's first line, as far as it matters here.
 type header struct {
-	ID      string    `json:"id"`
-	Version string    `json:"version"`
-	Script  string    `json:"script"`
-	Digest  string    `json:"digest"`
-	Network string    `json:"network"`
-	Genesis time.Time `json:"genesis"`
-	Seed    uint64    `json:"seed"`
-	Steps   int       `json:"steps"`
-	Scale   float64   `json:"clockScale"`
+	ID      string `json:"id"`
+	Version string `json:"version"`
+	Script  string `json:"script"`
+	// Experiment is the name that the script gives it; records of older versions do not have it.
+	Experiment string    `json:"experiment"`
+	Digest     string    `json:"digest"`
+	Network    string    `json:"network"`
+	Genesis    time.Time `json:"genesis"`
+	Seed       uint64    `json:"seed"`
+	Steps      int       `json:"steps"`
+	Scale      float64   `json:"clockScale"`
 }
 
 // end is the value of a run's last line, and of the lines that end an attempt of a step.
@@ -336,14 +338,14 @@ func rational(text string) (*big.Rat, bool) {
 func (f *fold) batch() *pgx.Batch {
 	b := &pgx.Batch{}
 	for _, s := range slices.SortedFunc(maps.Values(f.changed), func(a, b *step) int {
-		if a.attempt.step != b.attempt.step {
-			return a.attempt.step - b.attempt.step
+		if a.step != b.step {
+			return a.step - b.step
 		}
 		return a.attempt.attempt - b.attempt.attempt
 	}) {
 		b.Queue(`INSERT INTO run_step (run_id, step, attempt, name, action, started_at, told_at, ended_at, outcome, error) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 			ON CONFLICT (run_id, step, attempt) DO UPDATE SET started_at = excluded.started_at, ended_at = excluded.ended_at, outcome = excluded.outcome, error = excluded.error`,
-			f.id, s.attempt.step, s.attempt.attempt, null(s.name), text(s.action), s.began, s.told.UTC(), stamp(s.ended), null(s.outcome), null(s.problem))
+			f.id, s.step, s.attempt.attempt, null(s.name), text(s.action), s.began, s.told.UTC(), stamp(s.ended), null(s.outcome), null(s.problem))
 	}
 	for _, r := range f.rows {
 		b.Queue(r.sql, r.args...)

@@ -205,9 +205,10 @@ func TestImportRefuses(t *testing.T) {
 		{"nothing", uri, "", "run.record: no record of a run"},
 		{"garbage inside", uri, begins + "garbage\n" + line, "run.record, line 2, is no line of a record"},
 		{"a value of another shape", uri, begins + `{"time":"2024-05-01T10:00:00Z","step":-1,"name":"_end","value":"x"}` + "\n" + line, "line 2: _end of step -1 does not decode"},
-		{"not migrated", pgtest.Database(t), begins, "start the fetcher on it"},
+		{"not migrated", pgtest.Database(t), begins, "fetcher migrate --db-uri"},
 		{"no address", "postgres://u:hunter2@[/x", begins, "dbUri is no address of a PostgreSQL database"},
-		{"nobody there", "postgres://u:hunter2@127.0.0.1:1/x", begins, "connect to the database for the history"},
+		{"nobody there", "postgres://u:hunter2@127.0.0.1:1/x", begins, "is it running, and is that its address?"},
+		{"a private database that is gone", "postgresql:///provingground?host=" + t.TempDir() + "&user=postgres", begins, "lives only while that fetcher runs"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

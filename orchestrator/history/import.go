@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"strings"
+	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -94,12 +97,21 @@ func connect(ctx context.Context, uri string) (*pgx.Conn, error) {
 	}
 	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
-		return nil, fmt.Errorf("connect to the database for the history, is it running, and is dbUri its address? %w", err) // pgx names user, database and host, not the password
+		return nil, unreachable(config, err)
 	}
 	if err := ready(ctx, conn); err != nil {
 		return nil, errors.Join(err, conn.Close(context.WithoutCancel(ctx)))
 	}
 	return conn, nil
+}
+
+// unreachable says why a database was not reached, and what to do.
+func unreachable(config *pgx.ConnConfig, err error) error {
+	if strings.HasPrefix(config.Host, "/") && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED)) {
+		return fmt.Errorf("connect to the database of dbUri: nobody listens at its socket in %s; a fetcher's own PostgreSQL lives only while that fetcher runs, so start the fetcher again with the same directory: %w",
+			config.Host, err)
+	}
+	return fmt.Errorf("connect to the database of dbUri, is it running, and is that its address? %w", err) // pgx names user, database and host, not the password
 }
 
 // connectTime bounds one attempt to connect.
@@ -117,14 +129,14 @@ func configure(uri string) (*pgx.ConnConfig, error) {
 	return config, nil
 }
 
-// ready checks that the database has our tables. They are made by the fetcher, which owns them: a run changes no more than its own rows.
+// ready checks that the database has our tables. The fetcher makes them, and owns them: a run changes no more than its own rows.
 func ready(ctx context.Context, conn *pgx.Conn) error {
 	err := schema.Check(ctx, conn)
 	switch {
 	case errors.Is(err, schema.ErrNotMigrated):
-		return fmt.Errorf("the database is not ready for the history of runs, start the fetcher on it, which makes its tables: %w", err)
+		return fmt.Errorf("the database of dbUri has no tables of this version, start the fetcher on it, or call fetcher migrate --db-uri URI, which makes them: %w", err)
 	case err != nil:
-		return fmt.Errorf("the database for the history: %w", err)
+		return fmt.Errorf("the database of dbUri: %w", err)
 	}
 	return nil
 }
@@ -180,7 +192,8 @@ func (w *writing) replace(ctx context.Context) error {
 	if _, err := w.tx.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtextextended('provingground run ' || $1, 0))", w.fold.id); err != nil {
 		return err //nolint:wrapcheck // the caller says what
 	}
-	err := w.tx.QueryRow(ctx, "SELECT lines, resumed_at FROM run WHERE run_id = $1", w.fold.id).Scan(&w.had.lines, &w.had.resumed)
+	// A follower that goes on adds rows with the run's row locked: it is through, or waits, before they are taken away.
+	err := w.tx.QueryRow(ctx, "SELECT lines, resumed_at FROM run WHERE run_id = $1 FOR UPDATE", w.fold.id).Scan(&w.had.lines, &w.had.resumed)
 	w.had.stored = err == nil
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return err //nolint:wrapcheck // the caller says what
@@ -224,15 +237,15 @@ func (w *writing) abandon(ctx context.Context) error {
 // upsert writes the row of a run; of a deployment only where none is known yet: the newest when the run began, or else the first one made
 // before its last line.
 const upsert = `INSERT INTO run (run_id, lines, script_name, script_sha256, network, genesis, clock_scale, seed, program_version, steps, started_at,
-		resumed_at, told_at, ended_at, outcome, exit_code, error, deployment_id)
-	VALUES ($1, $2, $3, $4, $5, $6, $7, $8::text::numeric, $9, $10, $11, $12, $13, $14, $15, $16, $17, coalesce(
+		resumed_at, told_at, ended_at, outcome, exit_code, error, experiment, deployment_id)
+	VALUES ($1, $2, $3, $4, $5, $6, $7, $8::text::numeric, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, coalesce(
 		(SELECT deployment_id FROM deployment WHERE created_at <= $11 ORDER BY deployment_id DESC LIMIT 1),
 		(SELECT deployment_id FROM deployment WHERE created_at <= $13 ORDER BY deployment_id LIMIT 1)))
 	ON CONFLICT (run_id) DO UPDATE SET lines = excluded.lines, script_name = excluded.script_name, script_sha256 = excluded.script_sha256,
 		network = excluded.network, genesis = excluded.genesis, clock_scale = excluded.clock_scale, seed = excluded.seed,
 		program_version = excluded.program_version, steps = excluded.steps, started_at = excluded.started_at, resumed_at = excluded.resumed_at,
 		told_at = excluded.told_at, ended_at = excluded.ended_at, outcome = excluded.outcome, exit_code = excluded.exit_code, error = excluded.error,
-		deployment_id = coalesce(run.deployment_id, excluded.deployment_id)`
+		experiment = excluded.experiment, deployment_id = coalesce(run.deployment_id, excluded.deployment_id)`
 
 // run returns the values of upsert.
 func (f *fold) run() []any {
@@ -246,6 +259,6 @@ func (f *fold) run() []any {
 	}
 	return []any{
 		f.id, f.lines, null(f.head.Script), null(f.head.Digest), null(f.head.Network), stamp(f.head.Genesis), f.head.Scale, fmt.Sprint(f.head.Seed),
-		null(f.head.Version), steps, f.first.UTC(), stamp(f.resumed), f.last.UTC(), stamp(f.ended), outcome, code, problem,
+		null(f.head.Version), steps, f.first.UTC(), stamp(f.resumed), f.last.UTC(), stamp(f.ended), outcome, code, problem, null(f.head.Experiment),
 	}
 }

@@ -18,8 +18,8 @@ const (
 	Included State = "included" // in a block of the best chain, Applied
 	Failed   State = "failed"   // in a block of the best chain, Failed
 	Rejected State = "rejected" // refused by the node that was to send it, and in no block of the best chain
-	Missing  State = "missing"  // received by some node, not refused by the one that sends it, and in no block of the best chain so far
-	Unseen   State = "unseen"   // of an index that the rate gives, and no log tells of it: it was never sent
+	Missing  State = "missing"  // received by some node, not refused by the one that sends it, and in no block of the best chain up to AsOf
+	Unseen   State = "unseen"   // of an index that the rate gives, and the complete log of the node that was to send it does not have it: it was never sent
 	Unknown  State = "unknown"  // the logs are not complete enough to tell
 )
 
@@ -36,7 +36,7 @@ type Transaction struct {
 	// Signature is the fee payer's, by which logs tell transactions apart (internal-trace, section 2.2); "" where nothing tells of it.
 	Signature string `json:"signature,omitempty"`
 	State     State  `json:"state"`
-	// Reason is why it was rejected, or why its state is not known.
+	// Reason is why it was rejected, how it is known that it was never sent, or why its state is not known; "" in the other states.
 	Reason string `json:"reason,omitempty"`
 	// Received is when the first node received it, and Accepted when the node that sends it took it, by those nodes' clocks; nil where no log says.
 	Received *time.Time `json:"received,omitempty"`
@@ -49,6 +49,8 @@ type Transaction struct {
 	Height   *int       `json:"blockchainLength,omitempty"`
 	Slot     *int       `json:"globalSlot,omitempty"`
 	Included *time.Time `json:"included,omitempty"`
+	// AsOf is the network time up to which it is known that no block of the best chain has a transaction that is missing or rejected; nil for the others.
+	AsOf *time.Time `json:"asOf,omitempty"`
 }
 
 // Memo is the transaction's memo.
@@ -67,6 +69,8 @@ type Batch struct {
 	// Result is what became of the request for it, as in the record: done, refused, unknown and so on; "" when the run died before it knew.
 	Result string
 	Count  map[State]int64
+	// Reasons are why transactions of it are unseen or unknown, each with its state before it; sorted.
+	Reasons []string
 }
 
 // Round is what became of the transactions of one kind that have one experiment name, which in the script language ends in the round.
@@ -84,8 +88,12 @@ type Round struct {
 type Ledger struct {
 	// Deployment is the deployment that the run belongs to; nil when none is known, and then no log tells of its transactions.
 	Deployment *int
-	run        string
-	conn       *pgx.Conn
+	// AsOf is the network time up to which it is known of every transaction that is missing or rejected that no block of the best chain has it; nil when
+	// there is none.
+	AsOf *time.Time
+
+	run  string
+	conn *pgx.Conn
 }
 
 // ErrNoHistory says that the database does not have the run.
@@ -110,8 +118,14 @@ func OpenLedger(ctx context.Context, uri, run string) (_ *Ledger, err error) {
 	if err == nil { // parameters are not allowed in it
 		_, err = l.conn.Exec(ctx, "CREATE TEMPORARY TABLE run_ledger AS SELECT * FROM run_transactions($1)", pgx.QueryExecModeSimpleProtocol, run)
 	}
+	if err == nil {
+		err = l.conn.QueryRow(ctx, "SELECT min(as_of) FROM run_ledger").Scan(&l.AsOf)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("find the transactions of the run: %w", err)
+	}
+	if l.AsOf != nil {
+		l.AsOf = new(l.AsOf.UTC())
 	}
 	return l, nil
 }
@@ -121,12 +135,18 @@ func (l *Ledger) Close(ctx context.Context) error {
 	return l.conn.Close(context.WithoutCancel(ctx)) //nolint:wrapcheck // names the connection
 }
 
-// Batches returns the batches of the run in the order in which they were asked for.
+// order is that of batches and their transactions: by what their experiments are called, round and batch. In the script language the name of an
+// experiment's load ends in the round.
+const order = `regexp_replace(experiment, '-[0-9]{1,9}$', '') COLLATE "C", substring(experiment FROM '-([0-9]{1,9})$')::int NULLS FIRST, experiment COLLATE "C", `
+
+// Batches returns the batches of the run in the order of rounds and batches.
 func (l *Ledger) Batches(ctx context.Context) ([]Batch, error) {
 	rows, err := l.conn.Query(ctx, `WITH counts AS (SELECT experiment, batch, state, count(*) AS n FROM run_ledger GROUP BY 1, 2, 3),
-			states AS (SELECT experiment, batch, array_agg(state) AS names, array_agg(n) AS numbers FROM counts GROUP BY 1, 2)
-		SELECT l.experiment, l.batch, l.kind, l.node, l.intended, coalesce(l.result, ''), coalesce(s.names, '{}'), coalesce(s.numbers, '{}')
-		FROM run_load l LEFT JOIN states s USING (experiment, batch) WHERE l.run_id = $1 ORDER BY l.call`, l.run)
+			states AS (SELECT experiment, batch, array_agg(state) AS names, array_agg(n) AS numbers FROM counts GROUP BY 1, 2),
+			reasons AS (SELECT experiment, batch, array_agg(DISTINCT state || ': ' || reason) AS why FROM run_ledger WHERE state IN ('unseen', 'unknown') GROUP BY 1, 2)
+		SELECT experiment, batch, l.kind, l.node, l.intended, coalesce(l.result, ''), coalesce(s.names, '{}'), coalesce(s.numbers, '{}'), coalesce(r.why, '{}')
+		FROM run_load l LEFT JOIN states s USING (experiment, batch) LEFT JOIN reasons r USING (experiment, batch)
+		WHERE l.run_id = $1 ORDER BY `+order+`batch, l.call`, l.run)
 	if err != nil {
 		return nil, fmt.Errorf("read the batches of the run: %w", err)
 	}
@@ -134,7 +154,7 @@ func (l *Ledger) Batches(ctx context.Context) ([]Batch, error) {
 		var b Batch
 		var states []State
 		var counts []int64
-		err := row.Scan(&b.Experiment, &b.Batch, &b.Kind, &b.Node, &b.Intended, &b.Result, &states, &counts)
+		err := row.Scan(&b.Experiment, &b.Batch, &b.Kind, &b.Node, &b.Intended, &b.Result, &states, &counts, &b.Reasons)
 		b.Count = counted(states, counts)
 		return b, err //nolint:wrapcheck // the caller says what
 	})
@@ -144,15 +164,15 @@ func (l *Ledger) Batches(ctx context.Context) ([]Batch, error) {
 	return batches, nil
 }
 
-// Rounds returns the rounds of the run, by experiment and kind, in the order in which they were asked for.
+// Rounds returns the rounds of the run, by experiment and kind, in their order.
 func (l *Ledger) Rounds(ctx context.Context) ([]Round, error) {
 	rows, err := l.conn.Query(ctx, `WITH counts AS (SELECT experiment, kind, state, count(*) AS n FROM run_ledger GROUP BY 1, 2, 3),
 			states AS (SELECT experiment, kind, array_agg(state) AS names, array_agg(n) AS numbers FROM counts GROUP BY 1, 2),
 			latencies AS (SELECT experiment, kind, extract(epoch FROM percentile_disc(0.95) WITHIN GROUP (ORDER BY included - received)) * 1000000 AS p95
 				FROM run_ledger WHERE included IS NOT NULL AND received IS NOT NULL GROUP BY 1, 2),
-			rounds AS (SELECT experiment, kind, min(call) AS call FROM run_load WHERE run_id = $1 GROUP BY 1, 2)
+			rounds AS (SELECT DISTINCT experiment, kind FROM run_load WHERE run_id = $1)
 		SELECT experiment, kind, coalesce(names, '{}'), coalesce(numbers, '{}'), p95::bigint
-		FROM rounds LEFT JOIN states USING (experiment, kind) LEFT JOIN latencies USING (experiment, kind) ORDER BY call`, l.run)
+		FROM rounds LEFT JOIN states USING (experiment, kind) LEFT JOIN latencies USING (experiment, kind) ORDER BY `+order+`kind`, l.run)
 	if err != nil {
 		return nil, fmt.Errorf("read the rounds of the run: %w", err)
 	}
@@ -190,8 +210,8 @@ func (l *Ledger) Each(ctx context.Context, states []State, each func(Transaction
 		states = States()
 	}
 	rows, err := l.conn.Query(ctx, `SELECT experiment, batch, ix, kind, node, coalesce(hash, ''), state, coalesce(reason, ''), received, accepted, seen_by,
-			coalesce(state_hash, ''), blockchain_length, global_slot, included
-		FROM run_ledger WHERE state = ANY ($1) ORDER BY experiment COLLATE "C", batch, ix, hash COLLATE "C"`, states)
+			coalesce(state_hash, ''), blockchain_length, global_slot, included, as_of
+		FROM run_ledger WHERE state = ANY ($1) ORDER BY `+order+`batch, ix, hash COLLATE "C"`, states)
 	if err != nil {
 		return fmt.Errorf("read the transactions of the run: %w", err)
 	}
@@ -199,10 +219,10 @@ func (l *Ledger) Each(ctx context.Context, states []State, each func(Transaction
 	for rows.Next() {
 		var t Transaction
 		if err := rows.Scan(&t.Experiment, &t.Batch, &t.Index, &t.Kind, &t.Node, &t.Signature, &t.State, &t.Reason, &t.Received, &t.Accepted, &t.SeenBy,
-			&t.Block, &t.Height, &t.Slot, &t.Included); err != nil {
+			&t.Block, &t.Height, &t.Slot, &t.Included, &t.AsOf); err != nil {
 			return fmt.Errorf("read the transactions of the run: %w", err)
 		}
-		for _, at := range []*time.Time{t.Received, t.Accepted, t.Included} {
+		for _, at := range []*time.Time{t.Received, t.Accepted, t.Included, t.AsOf} {
 			if at != nil {
 				*at = at.UTC()
 			}

@@ -41,20 +41,31 @@ func (l *logs) exec(sql string, args ...any) {
 	}
 }
 
-// node adds a node whose log was read to its end an hour after the beginning.
+// node adds a node whose log is there from a minute before the beginning, was read to its end an hour after it, and tells of blocks.
 func (l *logs) node(host string) {
 	l.Helper()
 	l.exec("INSERT INTO log_node (deployment_id, node_name, host, port, read_at) VALUES (1, $1, $2, 3086, $3)", "-"+host+"-3086", host, begun().Add(time.Hour))
-	l.exec(`INSERT INTO log_cursor (deployment_id, node_id, server_uuid, next_id)
-		SELECT 1, node_id, '00000000-0000-0000-0000-000000000001', 100 FROM log_node WHERE host = $1`, host)
+	l.exec(`INSERT INTO log_cursor (deployment_id, node_id, server_uuid, next_id, started_at)
+		SELECT 1, node_id, '00000000-0000-0000-0000-000000000001', 100, $2 FROM log_node WHERE host = $1`, host, begun().Add(-time.Minute))
+	l.exec(`INSERT INTO block_trace (deployment_id, node_name, block_id, source, status, blockchain_length, trace_completed_at)
+		VALUES (1, $1, 'D', 'External', 'Success', 12, extract(epoch FROM $2::timestamptz))`, "-"+host+"-3086", begun().Add(501*time.Second))
 }
 
 // gap says that entries of a node are lost, of so many seconds after the beginning.
 func (l *logs) gap(host string, from, to int) {
 	l.Helper()
-	l.exec(`INSERT INTO log_gap (deployment_id, node_id, server_uuid, from_id, to_id, time_before, time_after)
-		SELECT 1, node_id, '00000000-0000-0000-0000-000000000001', 5, 9, $2, $3 FROM log_node WHERE host = $1`,
-		host, begun().Add(time.Duration(from)*time.Second), begun().Add(time.Duration(to)*time.Second))
+	after := begun().Add(time.Duration(to) * time.Second)
+	l.exec(`INSERT INTO log_gap (deployment_id, node_id, server_uuid, from_id, to_id, time_before, time_after, found_at)
+		SELECT 1, node_id, '00000000-0000-0000-0000-000000000001', 5, 9, $2, $3, $3 FROM log_node WHERE host = $1`,
+		host, begun().Add(time.Duration(from)*time.Second), after)
+}
+
+// restart says that a node was restarted: nothing was read of what it logged from so many seconds after the beginning on, and somebody noticed then.
+func (l *logs) restart(host string, last, noticed int) {
+	l.Helper()
+	l.exec(`INSERT INTO log_gap (deployment_id, node_id, server_uuid, from_id, time_before, found_at, reason)
+		SELECT 1, node_id, '00000000-0000-0000-0000-000000000000', 50, $2, $3, 'restart' FROM log_node WHERE host = $1`,
+		host, begun().Add(time.Duration(last)*time.Second), begun().Add(time.Duration(noticed)*time.Second))
 }
 
 // event adds a pool event of a node, so many seconds after the beginning; a local one has no sender. The signature of a transaction is "sig-" and its
@@ -193,18 +204,35 @@ churn-0-0-1 failed seen by 2, received 4s, accepted 6s, slot 101 of B, 3m30s
 churn-0-0-2 rejected seen by 1, received 10s: Insufficient_fee
 churn-0-0-3 missing seen by 2, received 15s, accepted 16s
 churn-0-0-4 missing seen by 1, received 20s
-churn-0-0-5 unseen seen by 0
-churn-0-0-6 unseen seen by 0
+churn-0-0-5 unseen seen by 0: the sending node's log is complete and has no such index
+churn-0-0-6 unseen seen by 0: the sending node's log is complete and has no such index
 churn-0-0-7 included seen by 0, slot 103 of D, 8m20s
-churn-0-0-8 unseen seen by 0
-churn-0-0-9 unseen seen by 0
-churn-0-0-10 unseen seen by 0
-churn-0-0-11 unseen seen by 0
+churn-0-0-8 unseen seen by 0: the sending node's log is complete and has no such index
+churn-0-0-9 unseen seen by 0: the sending node's log is complete and has no such index
+churn-0-0-10 unseen seen by 0: the sending node's log is complete and has no such index
+churn-0-0-11 unseen seen by 0: the sending node's log is complete and has no such index
 `
-	const silent = "the sending node's log is not complete, or not read to the end of the batch"
-	unknown := strings.NewReplacer("unseen seen by 0", "unknown seen by 0: "+silent, // only a has received the fourth, and may have refused it
-		"missing seen by 1, received 20s", "unknown seen by 1, received 20s: "+silent+": it may have refused it").Replace(rest)
-	const lost = "unknown seen by 1, received 20s: no node's log is complete, so the block with it may be missing"
+	// unknown is what is left when the sending node's log cannot tell: of what only that node has received, it may have refused the fourth.
+	unknown := func(why string) string {
+		return strings.NewReplacer("unseen seen by 0: the sending node's log is complete and has no such index", "unknown seen by 0: "+why,
+			"missing seen by 1, received 20s", "unknown seen by 1, received 20s: "+why+": it may have refused it").Replace(rest)
+	}
+	const gap = "the sending node's log has a gap in the time of the batch"
+	// blind is what is left of a ledger when besides no log tells of all blocks.
+	const lost = ": no log that tells of blocks is complete since the batch began: the block with it may be missing"
+	blind := func(ledger string) string {
+		var lines strings.Builder
+		for line := range strings.Lines(ledger) {
+			for _, state := range []string{"rejected", "missing", "unknown"} {
+				if before, after, is := strings.Cut(line, " "+state+" seen by "); is && after[0] != '0' {
+					after, _, _ = strings.Cut(strings.TrimSpace(after), ": ")
+					line = before + " unknown seen by " + after + lost + "\n"
+				}
+			}
+			lines.WriteString(line)
+		}
+		return lines.String()
+	}
 	for _, test := range []struct {
 		name   string
 		change func(*logs)
@@ -213,21 +241,58 @@ churn-0-0-11 unseen seen by 0
 		{"complete logs", func(*logs) {}, rest},
 		{"a gap of another node", func(l *logs) { l.gap("b", 10, 20) }, rest},
 		{"a gap before the run", func(l *logs) { l.gap("a", -500, -400) }, rest},
-		{"a gap of the sending node", func(l *logs) { l.gap("a", 10, 20) }, unknown},
+		{"a gap of the sending node", func(l *logs) { l.gap("a", 10, 20) }, unknown(gap)},
 		{"the sending node was not read to the end", func(l *logs) {
 			l.exec("UPDATE log_node SET read_at = $1 WHERE host = 'a'", begun().Add(time.Minute))
-		}, unknown},
+		}, unknown("the sending node's log is not read to the end of the batch yet")},
 		{"malformed entries", func(l *logs) {
 			l.exec(`INSERT INTO log_malformed SELECT 1, node_id, '00000000-0000-0000-0000-000000000001', 3, 'no', '' FROM log_node WHERE host = 'a'`)
-		}, unknown},
+		}, unknown(gap)},
+		{"malformed entries from before the run", func(l *logs) {
+			l.exec(`INSERT INTO log_malformed SELECT 1, node_id, '00000000-0000-0000-0000-000000000001', 3, 'no', '', $1 FROM log_node WHERE host = 'a'`, begun().Add(-time.Second))
+		}, rest},
 		{"gaps everywhere", func(l *logs) {
 			for _, host := range []string{"a", "b", "c"} {
 				l.gap(host, 10, 20)
 			}
-		}, strings.NewReplacer(
-			"rejected seen by 1, received 10s: Insufficient_fee", strings.Replace(lost, "20s", "10s", 1),
-			"missing seen by 2, received 15s, accepted 16s", strings.Replace(lost, "1, received 20s", "2, received 15s, accepted 16s", 1), "unknown seen by 1, received 20s: "+silent+": it may have refused it", lost,
-		).Replace(unknown)},
+		}, blind(unknown(gap))},
+		{"all were restarted before the run", func(l *logs) {
+			for _, host := range []string{"a", "b", "c"} {
+				l.restart(host, -500, -400)
+			}
+		}, rest},
+		{"all are restarted during the batch", func(l *logs) {
+			for _, host := range []string{"a", "b", "c"} {
+				l.restart(host, -10, 20)
+			}
+		}, blind(unknown(gap))},
+		{"all are restarted after the batch", func(l *logs) {
+			for _, host := range []string{"a", "b", "c"} {
+				l.restart(host, 70, 80)
+			}
+		}, blind(rest)},
+		{"only a node that died was read without a gap", func(l *logs) {
+			l.exec("UPDATE log_node SET read_at = $1 WHERE host = 'a'", begun().Add(10*time.Minute))
+			l.gap("b", 10, 20)
+			l.gap("c", 10, 20)
+		}, blind(rest)},
+		{"the fetcher stopped soon after the batch", func(l *logs) { // what is so is so as of then
+			l.exec("UPDATE log_node SET read_at = $1", begun().Add(10*time.Minute))
+		}, rest},
+		{"only files of one node were loaded", func(l *logs) {
+			l.exec("UPDATE log_node SET read_at = NULL, host = NULL, port = NULL")
+		}, blind(unknown("the fetcher has not read the sending node's log"))},
+		{"no node was read to its end yet", func(l *logs) { l.exec("UPDATE log_node SET read_at = NULL") }, blind(unknown("the fetcher has not read the sending node's log"))},
+		{"all logs begin after the batch", func(l *logs) {
+			l.exec("UPDATE log_cursor SET started_at = $1", begun().Add(2*time.Minute))
+		}, blind(unknown("the sending node's log begins after the batch"))},
+		{"what all logged before they were met is there", func(l *logs) {
+			l.exec("UPDATE log_cursor SET started_at = $1", begun().Add(2*time.Minute))
+			l.exec(`INSERT INTO log_entry (deployment_id, node_id, server_uuid, log_id, loaded_on, fetched_at, logged_at, message)
+				SELECT 1, node_id, server_uuid, 1, '2024-05-01', started_at, $1, 'First' FROM log_cursor`, begun().Add(-time.Second))
+		}, rest},
+		{"no node tells of blocks", func(l *logs) { l.exec("UPDATE block_trace SET status = 'Pending'") }, blind(rest)},
+		{"nobody knows when the batch ends", func(l *logs) { l.exec("UPDATE run_load SET until_time = NULL") }, unknown("nobody knows when the batch ends")},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -242,6 +307,130 @@ churn-0-0-11 unseen seen by 0
 				t.Errorf("of two states\n%s", got)
 			}
 		})
+	}
+}
+
+// What is missing or rejected is so up to the last reading of a log that is complete.
+func TestLedgerAsOf(t *testing.T) {
+	t.Parallel()
+	l := newLogs(t)
+	mustImport(t, l.uri, batchOf("a"))
+	l.story()
+	l.exec("UPDATE log_node SET read_at = read_at - interval '30 seconds' WHERE host = 'a'") // as new as any
+	for _, test := range []struct {
+		gaps []string
+		want time.Duration
+	}{{nil, time.Hour}, {[]string{"b", "c"}, time.Hour - 30*time.Second}} {
+		for _, host := range test.gaps {
+			l.gap(host, 10, 20)
+		}
+		ledger, err := history.OpenLedger(t.Context(), l.uri, "r")
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := begun().Add(test.want)
+		if ledger.AsOf == nil || !ledger.AsOf.Equal(want) {
+			t.Errorf("gaps of %v: as of %v, want %v", test.gaps, ledger.AsOf, want)
+		}
+		if err := ledger.Each(t.Context(), nil, func(tx history.Transaction) error {
+			told := tx.State == history.Missing || tx.State == history.Rejected
+			if (tx.AsOf != nil) != told || told && !tx.AsOf.Equal(want) {
+				t.Errorf("gaps of %v: %s is %s as of %v", test.gaps, tx.Memo(), tx.State, tx.AsOf)
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if err := ledger.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Where network time runs 60 times as fast as the wall's, the wall's times of readings, gaps and first meetings are converted.
+func TestLedgerOfAFasterNetwork(t *testing.T) {
+	t.Parallel()
+	const batch = 5 * time.Second                                        // of the wall's time, 5 minutes of the network's
+	genesis := time.Now().UTC().Truncate(time.Hour).Add(-24 * time.Hour) // no clock runs as fast for years
+	wall := func(d time.Duration) time.Time { return genesis.Add(d / 60) }
+	for _, test := range []struct {
+		name                 string
+		met, read            time.Duration // network time after genesis
+		lost, noticed        time.Duration // of a restart; 0 for none
+		missing, unseen, all int
+	}{
+		{"complete", time.Minute, time.Hour, 0, 0, 1, 4, 5},
+		{"read to before the end", time.Minute, 14 * time.Minute, 0, 0, 1, 0, 5}, // by the wall that is long before
+		{"met after the beginning", 11 * time.Minute, time.Hour, 0, 0, 0, 0, 5},
+		{"restarted before the beginning", time.Minute, time.Hour, 2 * time.Minute, 3 * time.Minute, 1, 4, 5},
+		{"restarted in the middle", time.Minute, time.Hour, 2 * time.Minute, 12 * time.Minute, 0, 0, 5},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			l := newLogs(t)
+			l.exec("UPDATE deployment SET created_at = $1", genesis)
+			from := genesis.Add(10 * time.Minute)
+			line := func(at time.Time, rest string) string {
+				return fmt.Sprintf(`{"time":%q,%s}`+"\n", at.Format(time.RFC3339Nano), rest)
+			}
+			mustImport(t, l.uri, line(wall(10*time.Minute), fmt.Sprintf(`"step":-1,"name":"_run","value":{"id":"r","seed":1,"genesis":%q,"clockScale":60}`, genesis.Format(time.RFC3339)))+
+				line(wall(10*time.Minute), `"step":0,"action":"payments","name":"_intent","value":{"call":0,"kind":"payments","node":"a:3086","handle":"h","experiment":"churn-0","batch":0,"tps":"1/60","durationMin":5}`)+
+				line(wall(10*time.Minute), fmt.Sprintf(`"step":0,"action":"payments","name":"_settled","value":{"call":0,"result":"done","handle":"h","ends":%q}`, from.Add(60*batch).Format(time.RFC3339))))
+			l.node("a")
+			l.exec("UPDATE log_node SET read_at = $1", wall(test.read))
+			l.exec("UPDATE log_cursor SET started_at = $1", wall(test.met))
+			l.exec("UPDATE block_trace SET trace_completed_at = extract(epoch FROM $1::timestamptz)", from.Add(time.Minute))
+			if test.noticed > 0 {
+				l.exec(`INSERT INTO log_gap (deployment_id, node_id, server_uuid, from_id, time_before, found_at, reason)
+					SELECT 1, node_id, '00000000-0000-0000-0000-000000000000', 50, $1, $2, 'restart' FROM log_node`, genesis.Add(test.lost), wall(test.noticed))
+			}
+			sent := int(from.Add(time.Second).Sub(begun()).Seconds())
+			l.event("a", "received", sent, true, "", "churn-0-0-0")
+			l.event("a", "accepted", sent, true, "", "churn-0-0-0")
+			got := l.ledger()
+			if strings.Count(got, " missing ") != test.missing || strings.Count(got, " unseen ") != test.unseen || strings.Count(got, "\n") != test.all {
+				t.Errorf("want %d missing and %d unseen of %d\n%s", test.missing, test.unseen, test.all, got)
+			}
+		})
+	}
+}
+
+// The batches come in the order of rounds and numbers, the tenth round after the second, however they were asked for.
+func TestOrderOfBatches(t *testing.T) {
+	t.Parallel()
+	l := newLogs(t)
+	var text strings.Builder
+	text.WriteString(batchOf())
+	for call, name := range []string{"churn-10 0", "churn-2 1", "churn-2 0", "churn-0 11", "churn-0 9", "alone 0"} {
+		experiment, batch, _ := strings.Cut(name, " ")
+		fmt.Fprintf(&text, `{"time":"2024-05-01T10:00:00Z","step":0,"action":"payments","name":"_intent","value":{"call":%d,"kind":"payments","node":"a:3086","handle":"h","experiment":%q,"batch":%s,"tps":"1","durationMin":1}}`+"\n", call, experiment, batch)
+	}
+	mustImport(t, l.uri, text.String())
+	ledger, err := history.OpenLedger(t.Context(), l.uri, "r")
+	if err != nil {
+		t.Fatal(err)
+	}
+	batches, err := ledger.Batches(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	rounds, err := ledger.Rounds(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, b := range batches {
+		got = append(got, fmt.Sprint(b.Experiment, " ", b.Batch))
+	}
+	for _, r := range rounds {
+		got = append(got, r.Experiment)
+	}
+	want := []string{"alone 0", "churn-0 9", "churn-0 11", "churn-2 0", "churn-2 1", "churn-10 0", "alone", "churn-0", "churn-2", "churn-10"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+	if err := ledger.Close(t.Context()); err != nil {
+		t.Fatal(err)
 	}
 }
 

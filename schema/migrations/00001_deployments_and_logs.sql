@@ -133,6 +133,7 @@ CREATE TABLE log_cursor (
     updated_at timestamptz NOT NULL DEFAULT now(),
     last_time timestamptz,
     server_text text,
+    carried_from int,
     PRIMARY KEY (deployment_id, node_id, server_uuid)
 );
 COMMENT ON TABLE log_cursor IS 'How far the log of one life of a node''s daemon has been stored. Moved in the transaction that stores the entries, by UPDATE … WHERE next_id = what was read, so that two fetchers cannot store the same entries. Writer: fetcher.';
@@ -144,6 +145,8 @@ COMMENT ON COLUMN log_cursor.started_at IS 'When this life was first met. Which 
 COMMENT ON COLUMN log_cursor.updated_at IS 'When the cursor last moved.';
 COMMENT ON COLUMN log_cursor.last_time IS 'The node''s time of the last stored entry; null when there is none, or it was no time that can be.';
 COMMENT ON COLUMN log_cursor.server_text IS 'The daemon''s life as the daemon names it, where that is not how server_uuid is written: an unusual spelling, or no UUID, of which server_uuid is then the UUID of version 5.';
+
+COMMENT ON COLUMN log_cursor.carried_from IS 'The deployment that has this life''s last entries, as long as none was stored in this one; null otherwise.';
 
 CREATE TABLE log_reader (
     deployment_id int NOT NULL REFERENCES deployment,
@@ -160,6 +163,13 @@ COMMENT ON COLUMN log_reader.version IS 'Grows with every change, so that a fetc
 COMMENT ON COLUMN log_reader.state IS 'For the fetcher alone; null when nothing was read.';
 COMMENT ON COLUMN log_reader.updated_at IS 'When entries were last stored.';
 
+CREATE FUNCTION deployment_of_end(a_deployment int, a_node int, a_server uuid) RETURNS int LANGUAGE sql STABLE AS $$
+    SELECT coalesce((SELECT c.carried_from FROM log_cursor c JOIN log_node n ON n.node_id = c.node_id JOIN deployment d ON d.deployment_id = c.deployment_id
+        WHERE c.deployment_id = a_deployment AND c.node_id = a_node AND c.server_uuid = a_server
+            AND (n.read_at IS NULL OR n.read_at < d.created_at)), a_deployment)
+$$;
+COMMENT ON FUNCTION deployment_of_end IS 'The deployment that lacks the end of a daemon''s life which a fetcher of this one finds over: the one that it was carried over from, if its log was never read in this one, as after a network was made anew; else this one.';
+
 CREATE TABLE log_gap (
     gap_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     deployment_id int NOT NULL REFERENCES deployment,
@@ -175,7 +185,7 @@ CREATE TABLE log_gap (
     UNIQUE (deployment_id, node_id, server_uuid, from_id),
     CHECK (to_id >= from_id)
 );
-COMMENT ON TABLE log_gap IS 'Entries that a node dropped before they were fetched. Writer: fetcher, in the transaction that moves the cursor over them.';
+COMMENT ON TABLE log_gap IS 'Entries that a node dropped before they were fetched. Narrowed when another fetcher has some of them. Writer: fetcher, in the transaction that moves the cursor over them.';
 COMMENT ON COLUMN log_gap.from_id IS 'First lost id.';
 COMMENT ON COLUMN log_gap.to_id IS 'Last lost id; null when the daemon ended and nobody knows how many entries it had.';
 COMMENT ON COLUMN log_gap.lost IS 'Number of lost entries; null when unknown.';
@@ -197,7 +207,7 @@ CREATE UNIQUE INDEX ON log_malformed (deployment_id, node_id, server_uuid, log_i
 COMMENT ON TABLE log_malformed IS 'Entries that a node answered but that are not what an entry should be; they are not in log_entry. Writer: fetcher, in the transaction that moves the cursor over them.';
 COMMENT ON COLUMN log_malformed.log_id IS 'The daemon''s number of the entry; 0 when it could not be read, negative when the daemon said so.';
 COMMENT ON COLUMN log_malformed.reason IS 'What is wrong with it.';
-COMMENT ON COLUMN log_malformed.raw IS 'The beginning of its JSON; empty when it was not at hand.';
+COMMENT ON COLUMN log_malformed.raw IS 'The beginning of its JSON, or of the line of a file; empty when it was not at hand.';
 COMMENT ON COLUMN log_malformed.found_at IS 'When it was fetched.';
 
 CREATE TABLE log_problem (
@@ -210,10 +220,10 @@ CREATE TABLE log_problem (
     found_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (deployment_id, node_id, server_uuid, from_id)
 );
-COMMENT ON TABLE log_problem IS 'Entries that are in log_entry but of which nothing was derived, because the database refused it. Writer: fetcher.';
+COMMENT ON TABLE log_problem IS 'Entries that are in log_entry but of which nothing was derived, because the database refused it or they came after those behind them; and malformed ones that log_malformed refused. Writer: fetcher.';
 COMMENT ON COLUMN log_problem.from_id IS 'First entry.';
 COMMENT ON COLUMN log_problem.to_id IS 'Last entry.';
-COMMENT ON COLUMN log_problem.problem IS 'What the database said.';
+COMMENT ON COLUMN log_problem.problem IS 'What the database said, or why else.';
 
 CREATE TABLE log_entry (
     deployment_id int NOT NULL,

@@ -3,7 +3,9 @@ UPDATE deployment SET created_at = '2024-05-01 09:00Z';
 SELECT ensure_day(1, '2024-05-01');
 INSERT INTO log_node (deployment_id, node_name, host, port, read_at) VALUES
     (1, '-10.0.0.1-3086', '10.0.0.1', 3086, '2024-05-01 11:00Z'), (1, '-10.0.0.2-3086', '10.0.0.2', 3086, '2024-05-01 11:00Z');
-INSERT INTO log_cursor (deployment_id, node_id, server_uuid, next_id) SELECT 1, node_id, '00000000-0000-0000-0000-000000000001', 9 FROM log_node;
+INSERT INTO log_cursor (deployment_id, node_id, server_uuid, next_id, started_at) SELECT 1, node_id, '00000000-0000-0000-0000-000000000001', 9, '2024-05-01 09:00Z' FROM log_node;
+INSERT INTO block_trace (deployment_id, node_name, block_id, source, status, blockchain_length, trace_completed_at)
+    SELECT 1, node_name, '3NB', 'External', 'Success', 11, extract(epoch FROM '2024-05-01 10:06:00.3Z'::timestamptz) FROM log_node;
 INSERT INTO tx_traces (block_trace_checkpoint_id, node_name, action, time, diff, sender, reason, deployment_id, loaded_on) VALUES
     (1, '-10.0.0.1-3086', 'received', '2024-05-01 10:00:00Z', '[["payment", "7mX0", "churn-0-0-0"]]', NULL, NULL, 1, '2024-05-01'),
     (2, '-10.0.0.1-3086', 'accepted', '2024-05-01 10:00:01Z', '[["payment", "7mX0", "churn-0-0-0"]]', NULL, NULL, 1, '2024-05-01'),
