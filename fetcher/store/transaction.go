@@ -512,7 +512,7 @@ func (t *transaction) queueReaders(queue *pgx.Batch) error {
 		}
 		w.version++
 	}
-	queue.Queue(`UPDATE log_reader r SET server_uuid = v.server_uuid, version = r.version + 1, state = coalesce(v.state::json, r.state), updated_at = v.updated_at
+	queue.Queue(`UPDATE log_reader r SET server_uuid = v.server_uuid, version = r.version + 1, state = coalesce(v.state, r.state), updated_at = v.updated_at
 		FROM unnest($2::int[], $3::uuid[], $4::text[], $5::timestamptz[]) AS v(node_id, server_uuid, state, updated_at)
 		WHERE r.deployment_id = $1 AND r.node_id = v.node_id`, t.id, ids, servers, states, times)
 	return nil

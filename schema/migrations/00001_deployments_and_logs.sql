@@ -153,14 +153,15 @@ CREATE TABLE log_reader (
     node_id int NOT NULL REFERENCES log_node,
     server_uuid uuid,
     version bigint NOT NULL DEFAULT 0,
-    state json,
+    state text,
     updated_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (deployment_id, node_id)
 );
 COMMENT ON TABLE log_reader IS 'Where the reconstruction of a node''s traces stands. Its row is locked while entries of the node are stored. Writer: fetcher, in the transaction that moves the cursor.';
 COMMENT ON COLUMN log_reader.server_uuid IS 'The present life of the node''s daemon; null before the first entry.';
 COMMENT ON COLUMN log_reader.version IS 'Grows with every change, so that a fetcher knows whether what it remembers still holds.';
-COMMENT ON COLUMN log_reader.state IS 'For the fetcher alone; null when nothing was read.';
+ALTER TABLE log_reader ALTER COLUMN state SET STORAGE EXTERNAL; -- written with every batch: compressing it would cost more than it saves
+COMMENT ON COLUMN log_reader.state IS 'JSON for the fetcher alone; null when nothing was read.';
 COMMENT ON COLUMN log_reader.updated_at IS 'When entries were last stored.';
 
 CREATE FUNCTION deployment_of_end(a_deployment int, a_node int, a_server uuid) RETURNS int LANGUAGE sql STABLE AS $$
