@@ -52,8 +52,10 @@ func TestThousandNodes(t *testing.T) {
 		nodes, lasting = 1000, 30*time.Minute
 	}
 	n := startNetworkIn(t, filepath.Join(t.TempDir(), "net"),
-		"-nodes", strconv.Itoa(nodes), "-producers", "10", "-clock-scale", strconv.Itoa(scale), "-max-logs", strconv.Itoa(queue), "-seed", "2", "-keys", "1",
-		"-snark-coordinators", "-1") // the proofs of one block would overflow the queue at once, whoever reads it
+		"-nodes", strconv.Itoa(nodes), "-producers", "1", "-clock-scale", strconv.Itoa(scale), "-max-logs", strconv.Itoa(queue), "-seed", "2", "-keys", "1",
+		// Simulated nodes log the whole trace of a block in one instant. Several blocks of one slot, or the proofs of one block, would overflow the
+		// queue in that instant, whoever reads it.
+		"-snark-coordinators", "-1")
 	n.load(t, n.nodes[0], 0, 0.05)
 	dir := outputDir(t)
 	p := start(t, binary(t, "fetcher"), dir, []string{"ONLINE_URL=" + n.onlineURL}, n.discovery(dir, "--queue-size", strconv.Itoa(queue))...)
