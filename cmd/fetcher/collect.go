@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"reflect"
 	"runtime/debug"
 	"sync"
@@ -88,9 +87,6 @@ func (p program) collect(ctx context.Context, s settings) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, lock.Release()) }()
-	if err := closeLock(s.directory); err != nil {
-		log.Debug("others can open the lock file", zap.Error(err))
-	}
 
 	listeners, err := listen(ctx, s.listen)
 	if err != nil {
@@ -158,25 +154,6 @@ func (p program) collect(ctx context.Context, s settings) (err error) {
 		return err
 	}
 	return s.work(ctx, log, work{collector: collector, entries: entries, uri: uri, handler: handler, listeners: listeners, quiet: quiet})
-}
-
-// closeLock lets only those open the lock file who can make files in the directory: whoever can open it could hold the lock.
-func closeLock(directory string) error {
-	info, err := os.Stat(directory)
-	if err != nil {
-		return err
-	}
-	paths, err := filepath.Glob(filepath.Join(directory, "provingground-*.lock"))
-	if err != nil {
-		return err
-	}
-	writers := info.Mode().Perm() & 0o222
-	for _, path := range paths {
-		if err := os.Chmod(path, writers|writers<<1|0o600); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // listen opens the ports of REST, GraphQL and metrics.

@@ -160,13 +160,19 @@ func open(path string) (*os.File, error) {
 	return file, nil
 }
 
-// create makes a new lock file that every user can open.
+// create makes a new lock file that those can open who can make files beside it: every user in the system's directory for temporary
+// files, its owner alone in a directory that only he can write to. Whoever can open it can hold the lock.
 func create(path string) (*os.File, error) {
+	dir, err := os.Stat(filepath.Dir(path)) //nolint:gosec // the directory that the caller names
+	if err != nil {
+		return nil, fmt.Errorf("create run lock: %w", err)
+	}
+	writers := dir.Mode().Perm() & 0o222
 	file, err := os.OpenFile(path, openFlags|os.O_CREATE|os.O_EXCL, 0o666) //nolint:gosec // shared by the users of one machine
 	if err != nil {
 		return nil, fmt.Errorf("create run lock: %w", err)
 	}
-	if err := file.Chmod(0o666); err != nil { // the umask took part in the mode above
+	if err := file.Chmod(0o600 | writers | writers<<1); err != nil { // the umask took part in the mode above
 		return nil, errors.Join(fmt.Errorf("open run lock to others: %w", err), file.Close())
 	}
 	return file, nil

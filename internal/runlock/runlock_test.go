@@ -415,6 +415,20 @@ func TestSecondProcessIsHeldOff(t *testing.T) {
 	}
 }
 
+// TestOnlyWriters: who cannot make files in the directory cannot open the lock file either.
+func TestOnlyWriters(t *testing.T) {
+	for mode, want := range map[fs.FileMode]fs.FileMode{0o755: 0o600, 0o700: 0o600, 0o775: 0o660, 0o777: 0o666} {
+		dir := t.TempDir()
+		if err := os.Chmod(dir, mode); err != nil {
+			t.Fatal(err)
+		}
+		acquire(t, dir)
+		if info, err := os.Stat(filepath.Join(dir, fileName(network))); err != nil || info.Mode() != want {
+			t.Errorf("in a directory of mode %o: %v, %v; want %o", mode, info.Mode(), err, want)
+		}
+	}
+}
+
 // TestLockEndsWithItsProcess kills a holder that, when the tests run as root, is another user and has a tight umask in any case.
 func TestLockEndsWithItsProcess(t *testing.T) {
 	dir := sharedDir(t)
