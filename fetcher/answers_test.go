@@ -17,6 +17,7 @@ import (
 	"provingground/internal/clock"
 	"provingground/orchestrator/itn"
 	"provingground/orchestrator/itn/itntest"
+	"provingground/orchestrator/simnet/simnettest"
 )
 
 const (
@@ -30,29 +31,29 @@ func withNode(t *testing.T, limit int64, span time.Duration, prepare func(node *
 ) {
 	t.Helper()
 	store := newMemoryStore()
-	virtual := clock.NewVirtual(genesis())
+	virtual := clock.NewVirtual(simnettest.Genesis())
 	var collector *fetcher.Collector
 	virtual.Run(func() {
 		clock := virtual.Clock()
 		node := itntest.New(t, itntest.Options{})
 		prepare(node)
 		options := fetcher.Options{
-			Discover: fetcher.Fixed{entry(t, itntest.Address, "")}, Dial: dial(node.Key(), node.Transport(), clock, limit), Store: store, Clock: clock,
+			Discover: fetcher.Fixed{simnettest.Entry(t, itntest.Address, "")}, Dial: dial(node.Key(), node.Transport(), clock, limit), Store: store, Clock: clock,
 		}
 		if change != nil {
 			change(&options)
 		}
-		w := &world{failer: t, clock: clock}
+		w := &world{TB: t, clock: clock}
 		w.group, w.ctx = clock.Group(t.Context(), 0)
 		var stop func()
 		collector, stop = w.collect(options)
-		w.pass(span)
+		w.Pass(span)
 		stop()
 	})
 	return store, collector
 }
 
-func at(id int) time.Time { return genesis().Add(time.Duration(id) * time.Second) }
+func at(id int) time.Time { return simnettest.Genesis().Add(time.Duration(id) * time.Second) }
 
 func entryText(id int) string {
 	return fmt.Sprintf(`{"id":%d,"timestamp":%q,"message":"Checkpoint","metadata":[],"process":null}`, id,
@@ -296,7 +297,7 @@ func TestGapsOfOneAnswerAreOneLine(t *testing.T) {
 }
 
 func TestUnauthorizedIsTriedAgainRarely(t *testing.T) {
-	stranger, _ := key(t, 9)
+	stranger, _ := simnettest.Key(t, 9)
 	var node *itntest.Node
 	_, collector := withNode(t, 0, 10*time.Minute, func(n *itntest.Node) { node = n }, func(o *fetcher.Options) {
 		o.Dial = dial(stranger, node.Transport(), o.Clock, 0)

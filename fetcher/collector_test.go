@@ -18,7 +18,7 @@ func TestEachEntryIsStoredOnce(t *testing.T) {
 		options.QueueSize = 1000
 		collector, stop := w.collect(options)
 		w.load(0, 2, 5)
-		w.pass(7 * time.Minute)
+		w.Pass(7 * time.Minute)
 		stop()
 		stored, lost := w.verify(true)
 		if stored < 3*2*300*4 || lost != 0 || w.store.repeats != 0 {
@@ -35,11 +35,11 @@ func TestEachEntryIsStoredOnce(t *testing.T) {
 func TestGapsAreWhatTheQueueDropped(t *testing.T) {
 	inVirtualTime(t, simnet.Options{Nodes: 3, Producers: 2, MaxLogs: 60}, func(w *world) {
 		w.load(0, 5, 3)
-		w.pass(time.Minute) // so the beginning is dropped
+		w.Pass(time.Minute) // so the beginning is dropped
 		options := w.options()
 		options.QueueSize = 5000 // they hold much less
 		collector, stop := w.collect(options)
-		w.pass(4 * time.Minute)
+		w.Pass(4 * time.Minute)
 		statuses := collector.Nodes()
 		stop()
 		stored, lost := w.verify(true)

@@ -16,6 +16,7 @@ import (
 
 	"provingground/fetcher"
 	"provingground/orchestrator/simnet"
+	"provingground/orchestrator/simnet/simnettest"
 	"provingground/uptime"
 )
 
@@ -75,7 +76,7 @@ func states(collector *fetcher.Collector) map[string]fetcher.State {
 
 func TestNodesComeAndGo(t *testing.T) {
 	inVirtualTime(t, simnet.Options{Nodes: 3, MaxLogs: 2000}, func(w *world) {
-		all := w.list()
+		all := w.Listed()
 		found := &lists{nodes: all[:2]}
 		options := w.options()
 		options.Discover = found
@@ -84,7 +85,7 @@ func TestNodesComeAndGo(t *testing.T) {
 		w.load(0, 1, 5)
 		expect := func(want map[string]fetcher.State) {
 			t.Helper()
-			w.pass(61 * time.Second)
+			w.Pass(61 * time.Second)
 			if diff := cmp.Diff(want, states(collector)); diff != "" {
 				t.Errorf("states (-want +got):\n%s", diff)
 			}
@@ -98,7 +99,7 @@ func TestNodesComeAndGo(t *testing.T) {
 		expect(map[string]fetcher.State{"127.0.0.2": "-stopped", "127.0.0.3": fetcher.Running, "127.0.0.4": fetcher.Running})
 		found.set(all, nil)
 		expect(map[string]fetcher.State{"127.0.0.2": fetcher.Running, "127.0.0.3": fetcher.Running, "127.0.0.4": fetcher.Running})
-		w.pass(2 * time.Minute)
+		w.Pass(2 * time.Minute)
 		first := collector.Nodes()
 		stop()
 		if _, lost := w.verify(true); lost != 0 || w.store.repeats != 0 {
@@ -129,14 +130,14 @@ func TestNodesThatAreNeverRead(t *testing.T) {
 		options := w.options()
 		options.Discover, options.Log = found, zap.New(core)
 		collector, stop := w.collect(options)
-		w.pass(2 * time.Minute)
+		w.Pass(2 * time.Minute)
 		if m := collector.Metrics(); m.NeverRead != 0 || !m.OldestSuccess.IsZero() || !m.NewestSuccess.IsZero() {
 			t.Errorf("without a list: %+v", m)
 		}
-		found.set(append(w.list(), entry(t, "127.0.0.99:1", "nobody")), nil)
-		w.pass(2 * time.Minute)
+		found.set(append(w.Listed(), simnettest.Entry(t, "127.0.0.99:1", "nobody")), nil)
+		w.Pass(2 * time.Minute)
 		found.set(nil, errors.New("no list"))
-		w.pass(2 * time.Minute)
+		w.Pass(2 * time.Minute)
 		recent := w.clock.Now().Add(-20 * time.Second)
 		if m := collector.Metrics(); m.NeverRead != 1 || m.Backoff != 1 || m.OldestSuccess.Before(recent) || m.NewestSuccess.Before(m.OldestSuccess) {
 			t.Errorf("at %v: %+v", w.clock.Now(), m)
@@ -162,7 +163,7 @@ func TestOnlineList(t *testing.T) {
 		options := w.options()
 		options.Discover = online
 		collector, stop := w.collect(options)
-		w.pass(10 * time.Minute)
+		w.Pass(10 * time.Minute)
 		if m := collector.Metrics(); m.Running != 2 || m.DiscoveryErrors != 1 || m.UnreachableNodes == 0 {
 			t.Errorf("metrics %+v", m)
 		}
@@ -186,16 +187,16 @@ func (a alias) RoundTrip(request *http.Request) (*http.Response, error) {
 
 func TestOneDaemonIsReadOnce(t *testing.T) {
 	inVirtualTime(t, simnet.Options{Nodes: 1, MaxLogs: 2000}, func(w *world) {
-		node := w.list()[0]
-		other, earlier := entry(t, "10.0.0.9:3086", node.Submitter), node
-		node.LastSeen = genesis()
-		earlier.Submitter, earlier.LastSeen = "B62qAnotherSubmitter", genesis().Add(-time.Hour)
+		node := w.Listed()[0]
+		other, earlier := simnettest.Entry(t, "10.0.0.9:3086", node.Submitter), node
+		node.LastSeen = simnettest.Genesis()
+		earlier.Submitter, earlier.LastSeen = "B62qAnotherSubmitter", simnettest.Genesis().Add(-time.Hour)
 		options := w.options()
 		options.Discover = fetcher.Fixed{earlier, node, other}
-		options.Dial = dial(w.reader, alias{w.Transport(), "10.0.0.9:3086", w.Nodes()[0]}, w.clock, 0)
+		options.Dial = dial(w.Reader, alias{w.Transport(), "10.0.0.9:3086", w.Nodes()[0]}, w.clock, 0)
 		collector, stop := w.collect(options)
 		w.load(0, 1, 2)
-		w.pass(3 * time.Minute)
+		w.Pass(3 * time.Minute)
 		want := map[string]fetcher.State{"127.0.0.2": fetcher.Running, "10.0.0.9": fetcher.Backoff}
 		if diff := cmp.Diff(want, states(collector)); diff != "" {
 			t.Errorf("states (-want +got):\n%s", diff)
@@ -219,12 +220,12 @@ func TestOneDaemonIsReadOnce(t *testing.T) {
 
 func TestFreezeUnfreezeReset(t *testing.T) {
 	inVirtualTime(t, simnet.Options{Nodes: 3, MaxLogs: 5000}, func(w *world) {
-		found := &lists{nodes: w.list()}
+		found := &lists{nodes: w.Listed()}
 		options := w.options()
 		options.Discover = found
 		collector, stop := w.collect(options)
 		w.load(0, 1, 5)
-		w.pass(30 * time.Second)
+		w.Pass(30 * time.Second)
 		freeze := func() {
 			t.Helper()
 			w.clock.Idle(func() {
@@ -244,22 +245,22 @@ func TestFreezeUnfreezeReset(t *testing.T) {
 		}
 		stored, lists := len(w.store.rows), found.calls
 		collector.Reset()
-		w.pass(3 * time.Minute)
+		w.Pass(3 * time.Minute)
 		if len(w.store.rows) != stored || found.calls == lists {
 			t.Errorf("while frozen %d entries became %d, and %d lists %d", stored, len(w.store.rows), lists, found.calls)
 		}
 		collector.Unfreeze()
-		w.pass(20 * time.Second)
+		w.Pass(20 * time.Second)
 		if m := collector.Metrics(); m.Running != 3 || collector.Frozen() || slices.ContainsFunc(collector.Nodes(), frozen) || len(w.store.rows) <= stored {
 			t.Errorf("unfrozen: %+v", m)
 		}
 		lists = found.calls
 		collector.Reset()
-		w.pass(5 * time.Second)
+		w.Pass(5 * time.Second)
 		if m := collector.Metrics(); m.Running != 3 || found.calls != lists+1 {
 			t.Errorf("after a reset, with %d more lists: %+v", found.calls-lists, m)
 		}
-		w.pass(3 * time.Minute)
+		w.Pass(3 * time.Minute)
 		stop()
 		if _, lost := w.verify(true); lost != 0 || w.store.repeats != 0 {
 			t.Errorf("%d entries lost, %d repeated", lost, w.store.repeats)

@@ -48,7 +48,7 @@ func TestWhatIsInHandIsStored(t *testing.T) {
 					defer ended.Happen()
 					return end(w.ctx, collector, stop)
 				})
-				w.pass(time.Second)
+				w.Pass(time.Second)
 				if ended.Happened() {
 					t.Error("it ended while the store was at work")
 				}
@@ -71,7 +71,7 @@ func TestWhatCannotBeStoredInTheEndIsCounted(t *testing.T) {
 		asked := 0
 		w.store.fail = func() (before, after error) { asked++; return errStore, nil }
 		collector, stop := w.collect(w.options())
-		w.pass(10 * time.Second)
+		w.Pass(10 * time.Second)
 		before := asked
 		stop()
 		if m := collector.Metrics(); m.Unsaved != 1 || before == 0 || asked != before+1 {
@@ -86,7 +86,7 @@ func TestHoldAndFreeze(t *testing.T) {
 		collector, stop := w.collect(w.options())
 		running := func(want int) {
 			t.Helper()
-			w.pass(10 * time.Second)
+			w.Pass(10 * time.Second)
 			if m := collector.Metrics(); m.Running != want {
 				t.Errorf("%d nodes are read, want %d", m.Running, want)
 			}
@@ -130,7 +130,7 @@ func TestHoldThatNobodyWaitsFor(t *testing.T) {
 			t.Errorf("Hold: %v", err)
 		}
 		out.Happen()
-		w.pass(10 * time.Second)
+		w.Pass(10 * time.Second)
 		if m := collector.Metrics(); m.Running != 1 {
 			t.Errorf("metrics %+v", m)
 		}

@@ -3,9 +3,7 @@ package fetcher_test
 import (
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -13,10 +11,12 @@ import (
 	"pgregory.net/rapid"
 
 	"provingground/fetcher"
+	"provingground/internal/soak"
 	"provingground/orchestrator/simnet"
+	"provingground/orchestrator/simnet/simnettest"
 )
 
-func parseFaults(t failer, text string) []simnet.Fault {
+func parseFaults(t simnettest.TB, text string) []simnet.Fault {
 	t.Helper()
 	faults, err := simnet.ParseFaults(text)
 	if err != nil {
@@ -57,7 +57,7 @@ func TestFaultsOfNodesLoseNothingThatTheNodeHolds(t *testing.T) {
 				options.QueueSize, options.Flush = 300, test.flush
 				collector, stop := w.collect(options)
 				w.load(2, 1, 3)
-				w.pass(5 * time.Minute)
+				w.Pass(5 * time.Minute)
 				stop()
 				stored, _ := w.verify(test.arrives)
 				if m := collector.Metrics(); stored < 500 || m.Memory.Held != 0 || m.Requesting.Held != 0 || m.Probing.Held != 0 {
@@ -94,9 +94,9 @@ func TestStoreThatFails(t *testing.T) {
 		options.BackoffMax = 2 * time.Second
 		collector, stop := w.collect(options)
 		w.load(0, 1, 4)
-		w.pass(5 * time.Minute)
+		w.Pass(5 * time.Minute)
 		w.store.fail = nil
-		w.pass(time.Minute)
+		w.Pass(time.Minute)
 		stop()
 		if stored, lost := w.verify(true); stored < 4*240*4 || lost != 0 {
 			t.Errorf("%d entries stored, %d lost", stored, lost)
@@ -119,10 +119,10 @@ func TestEntryThatTheStoreRefuses(t *testing.T) {
 		}
 		collector, stop := w.collect(w.options())
 		w.load(0, 1, 2)
-		w.pass(3 * time.Minute)
+		w.Pass(3 * time.Minute)
 		stop()
 		for _, kept := range w.KeptLogs() {
-			name := w.names()[kept.Node]
+			name := w.Names()[kept.Node]
 			for _, log := range kept.Logs {
 				_, stored := w.store.rows[rowKey{name, kept.ServerUUID, log.ID}]
 				malformed, refused := w.store.malformed[rowKey{name, kept.ServerUUID, log.ID}]
@@ -144,13 +144,13 @@ func TestStoreThatRefusesEverythingIsTold(t *testing.T) {
 	inVirtualTime(t, simnet.Options{Nodes: 1}, func(w *world) {
 		w.store.check = func(fetcher.Batch) error { return fmt.Errorf("%w: no such table", fetcher.ErrPermanent) }
 		collector, stop := w.collect(w.options())
-		w.pass(time.Minute)
+		w.Pass(time.Minute)
 		status := collector.Nodes()[0]
 		if status.State != fetcher.Backoff || !strings.Contains(status.LastError, "no such table") || status.LastLogID != 0 {
 			t.Errorf("status %+v", status)
 		}
 		w.store.check = nil
-		w.pass(time.Minute)
+		w.Pass(time.Minute)
 		stop()
 		if stored, lost := w.verify(true); stored == 0 || lost != 0 {
 			t.Errorf("%d entries stored, %d lost after the store was mended", stored, lost)
@@ -201,12 +201,12 @@ func TestRandomFaults(t *testing.T) {
 			w.load(1, 0.5, 1)
 			for range rapid.IntRange(1, 4).Draw(t, "starts") {
 				_, stop := w.collect(collecting)
-				w.pass(time.Duration(rapid.IntRange(1, 30_000).Draw(t, "life in ms")) * time.Millisecond)
+				w.Pass(time.Duration(rapid.IntRange(1, 30_000).Draw(t, "life in ms")) * time.Millisecond)
 				stop()
 			}
 			w.store.fail = nil
 			collector, stop := w.collect(collecting)
-			w.pass(150 * time.Second) // all faults of nodes are over by then
+			w.Pass(150 * time.Second) // all faults of nodes are over by then
 			stop()
 			w.verify(false)
 			if m := collector.Metrics(); m.Memory.Held != 0 || m.Requesting.Held != 0 || m.Probing.Held != 0 || m.Requesting.Most > m.Requesting.Limit {
@@ -223,7 +223,7 @@ func TestManyNodesWithFewRequestsAtOnce(t *testing.T) {
 		options.Concurrency = 8
 		collector, stop := w.collect(options)
 		w.load(0, 0.1, 1)
-		w.pass(2 * time.Minute)
+		w.Pass(2 * time.Minute)
 		m := collector.Metrics()
 		stop()
 		if m.Running != 200 || m.Requesting.Most != 8 || m.Requesting.Waited == 0 || m.OldestSuccess.Before(w.clock.Now().Add(-20*time.Second)) {
@@ -248,7 +248,7 @@ func TestSlowStoreHoldsNodesBackWithinTheMemory(t *testing.T) {
 		options.Concurrency, options.MemoryBytes = 4, 20<<10
 		collector, stop := w.collect(options)
 		w.load(0, 1, 2)
-		w.pass(3 * time.Minute)
+		w.Pass(3 * time.Minute)
 		m := collector.Metrics()
 		if m.Memory.Waiting == 0 || m.Memory.Held == 0 || m.Memory.Most > m.Memory.Limit || m.Entries != 0 {
 			t.Errorf("while the store is away: %+v", m)
@@ -258,7 +258,7 @@ func TestSlowStoreHoldsNodesBackWithinTheMemory(t *testing.T) {
 			t.Error("no node tells that the store fails")
 		}
 		away = false
-		w.pass(2 * time.Minute)
+		w.Pass(2 * time.Minute)
 		stop()
 		if stored, lost := w.verify(true); stored < 5000 || lost != 0 {
 			t.Errorf("%d entries stored, %d lost", stored, lost)
@@ -271,14 +271,7 @@ func TestSlowStoreHoldsNodesBackWithinTheMemory(t *testing.T) {
 
 // TestCollectorThatIsKilled ends the collector at random moments; ROUNDS says how often.
 func TestCollectorThatIsKilled(t *testing.T) {
-	rounds := 10
-	if text, ok := os.LookupEnv("ROUNDS"); ok {
-		number, err := strconv.Atoi(text)
-		if err != nil || number < 1 {
-			t.Fatalf("ROUNDS=%q is not a number above 0", text)
-		}
-		rounds = number
-	}
+	rounds := soak.Rounds(t)
 	random := rand.New(rand.NewPCG(3, 4))
 	options := simnet.Options{Nodes: 5, Producers: 1, Slot: 30 * time.Second, MaxLogs: 1000, Faults: parseFaults(t, "slow:*/internalLogs=300ms")}
 	inVirtualTime(t, options, func(w *world) {
@@ -287,11 +280,11 @@ func TestCollectorThatIsKilled(t *testing.T) {
 		w.load(0, 0.2, 2*rounds)
 		for range rounds {
 			_, stop := w.collect(options)
-			w.pass(time.Duration(random.IntN(30_000)) * time.Millisecond)
+			w.Pass(time.Duration(random.IntN(30_000)) * time.Millisecond)
 			stop()
 		}
 		_, stop := w.collect(options)
-		w.pass(time.Minute)
+		w.Pass(time.Minute)
 		stop()
 		if stored, lost := w.verify(false); stored == 0 || lost != 0 || w.store.repeats != 0 {
 			t.Errorf("%d entries stored, %d lost, %d repeated", stored, lost, w.store.repeats)

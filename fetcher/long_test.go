@@ -13,6 +13,7 @@ import (
 	"provingground/internal/clock"
 	"provingground/orchestrator/itn"
 	"provingground/orchestrator/itn/itntest"
+	"provingground/orchestrator/simnet/simnettest"
 )
 
 // longWatch counts the nodes of which a long answer is in memory: being read, or not stored yet.
@@ -79,9 +80,9 @@ func (l *longWatch) Save(ctx context.Context, batch fetcher.Batch) error {
 func TestLongAnswersAreReadOneAtATime(t *testing.T) {
 	hosts := []string{"10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"}
 	store := newMemoryStore()
-	virtual := clock.NewVirtual(genesis())
+	virtual := clock.NewVirtual(simnettest.Genesis())
 	virtual.Run(func() {
-		w := &world{failer: t, clock: virtual.Clock()}
+		w := &world{TB: t, clock: virtual.Clock()}
 		w.group, w.ctx = w.clock.Group(t.Context(), 0)
 		watch := &longWatch{memoryStore: store, clock: w.clock, long: map[string]bool{}}
 		nodes := make(map[string]*itntest.Node)
@@ -92,7 +93,7 @@ func TestLongAnswersAreReadOneAtATime(t *testing.T) {
 				nodes[host].Restart() // each has a server UUID of its own
 			}
 			nodes[host].Stub().SetLogs(long(200, 0, 0)...) // 800 kB
-			list = append(list, entry(t, host+":3085", ""))
+			list = append(list, simnettest.Entry(t, host+":3085", ""))
 		}
 		collector, stop := w.collect(fetcher.Options{
 			Discover: list, Store: watch, Clock: w.clock,
@@ -101,7 +102,7 @@ func TestLongAnswersAreReadOneAtATime(t *testing.T) {
 				return itn.New(address, node.Key(), itn.Options{Transport: fetcher.Transport(watch.through(node.Transport())), Turn: w.clock.Turn()})
 			},
 		})
-		w.pass(time.Minute)
+		w.Pass(time.Minute)
 		m := collector.Metrics()
 		stop()
 		if watch.most != 1 {

@@ -9,6 +9,7 @@ import (
 
 	"provingground/fetcher"
 	"provingground/orchestrator/simnet"
+	"provingground/orchestrator/simnet/simnettest"
 )
 
 // nodesStored returns the names under which anything is stored.
@@ -25,18 +26,18 @@ func (s *memoryStore) nodesStored() map[string]int {
 // TestTwoSubmittersOfOneAddress: the one that was seen last changes with every list, the name under which the log is stored does not.
 func TestTwoSubmittersOfOneAddress(t *testing.T) {
 	inVirtualTime(t, simnet.Options{Nodes: 1, MaxLogs: 2000}, func(w *world) {
-		one := w.list()[0]
+		one := w.Listed()[0]
 		other := one
 		other.Submitter = "B62qAnotherSubmitter"
-		one.LastSeen, other.LastSeen = genesis(), genesis().Add(-time.Second)
+		one.LastSeen, other.LastSeen = simnettest.Genesis(), simnettest.Genesis().Add(-time.Second)
 		found := &lists{nodes: fetcher.Fixed{one, other}}
 		options := w.options()
 		options.Discover = found
 		collector, stop := w.collect(options)
 		w.load(0, 1, 5)
 		for i := range 6 {
-			w.pass(time.Minute)
-			one.LastSeen, other.LastSeen = genesis(), genesis().Add(time.Second)
+			w.Pass(time.Minute)
+			one.LastSeen, other.LastSeen = simnettest.Genesis(), simnettest.Genesis().Add(time.Second)
 			if i%2 == 0 {
 				found.set(fetcher.Fixed{other, one}, nil)
 			} else {
@@ -51,7 +52,7 @@ func TestTwoSubmittersOfOneAddress(t *testing.T) {
 			t.Errorf("metrics %+v", m)
 		}
 		found.set(fetcher.Fixed{other}, nil) // now the first one is gone
-		w.pass(2 * time.Minute)
+		w.Pass(2 * time.Minute)
 		stop()
 		if stored := w.store.nodesStored(); len(stored) != 2 {
 			t.Errorf("then stored under %v", stored)
@@ -76,19 +77,19 @@ func (f failing) RoundTrip(request *http.Request) (*http.Response, error) {
 // TestADaemonStaysWithItsReader: a second address of the daemon does not take it over while the first one does not answer for a while.
 func TestADaemonStaysWithItsReader(t *testing.T) {
 	inVirtualTime(t, simnet.Options{Nodes: 1, MaxLogs: 5000}, func(w *world) {
-		node := w.list()[0]
+		node := w.Listed()[0]
 		options := w.options()
-		options.Discover = fetcher.Fixed{node, entry(t, "10.0.0.9:3086", node.Submitter)}
+		options.Discover = fetcher.Fixed{node, simnettest.Entry(t, "10.0.0.9:3086", node.Submitter)}
 		down := &atomic.Bool{}
-		options.Dial = dial(w.reader, failing{alias{w.Transport(), "10.0.0.9:3086", w.Nodes()[0]}, w.Nodes()[0], down}, w.clock, 0)
+		options.Dial = dial(w.Reader, failing{alias{w.Transport(), "10.0.0.9:3086", w.Nodes()[0]}, w.Nodes()[0], down}, w.clock, 0)
 		collector, stop := w.collect(options)
 		w.load(0, 1, 5)
-		w.pass(30 * time.Second)
+		w.Pass(30 * time.Second)
 		first := w.store.nodesStored()
 		down.Store(true)
-		w.pass(2 * time.Minute)
+		w.Pass(2 * time.Minute)
 		down.Store(false)
-		w.pass(2 * time.Minute)
+		w.Pass(2 * time.Minute)
 		stop()
 		if stored := w.store.nodesStored(); len(first) != 1 || len(stored) != 1 {
 			t.Errorf("stored under %v, then under %v", first, stored)

@@ -3,16 +3,11 @@ package fetcher_test
 import (
 	"bytes"
 	"context"
-	"crypto/ed25519"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"maps"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -24,86 +19,35 @@ import (
 	"provingground/internal/mina"
 	"provingground/orchestrator/itn"
 	"provingground/orchestrator/simnet"
-	"provingground/uptime"
+	"provingground/orchestrator/simnet/simnettest"
 )
 
-// key makes an ITN key, another one for each fill.
-func key(t failer, fill byte) (itn.Key, ed25519.PublicKey) {
-	t.Helper()
-	seed := bytes.Repeat([]byte{fill}, ed25519.SeedSize)
-	made, err := itn.ParseKey(base64.StdEncoding.EncodeToString(seed))
-	if err != nil {
-		t.Fatal(err)
-	}
-	public, ok := ed25519.NewKeyFromSeed(seed).Public().(ed25519.PublicKey)
-	if !ok {
-		t.Fatal("no Ed25519 key")
-	}
-	return made, public
-}
-
-// failer is what a *testing.T and a *rapid.T have in common.
-type failer interface {
-	Helper()
-	Fatal(args ...any)
-	Fatalf(format string, args ...any)
-	Errorf(format string, args ...any)
-}
-
-// world is a simulated network on a virtual clock, with a store.
+// world is a simulated network on a virtual clock, with a store. Some worlds have no network, but one fake node.
 type world struct {
-	failer
-	*simnet.Network
+	simnettest.TB
+	*simnettest.World
 	clock  *clock.Clock
 	store  *memoryStore
-	loader itn.Key // of the load; the collector has another
-	reader itn.Key
 	sender mina.PrivateKey
 	group  *clock.Group
 	ctx    context.Context
 }
 
-func genesis() time.Time { return time.Date(2024, 5, 1, 10, 0, 0, 0, time.UTC) }
-
 // inVirtualTime runs f with a started network.
-func inVirtualTime(t failer, options simnet.Options, f func(w *world)) {
+func inVirtualTime(t simnettest.TB, options simnet.Options, f func(w *world)) {
 	t.Helper()
-	virtual := clock.NewVirtual(genesis())
-	options.Clock, options.KeepJournal, options.KeepLogs = virtual.Clock(), true, true
-	options.SnarkCoordinators = -1
-	reader, readerPublic := key(t, 1)
-	loader, loaderPublic := key(t, 2)
-	options.ITNKeys = []ed25519.PublicKey{readerPublic, loaderPublic}
-	sender, err := mina.GeneratePrivateKey(rand.NewChaCha8([32]byte{1}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	options.Accounts = map[mina.PublicKey]mina.Nanomina{sender.PublicKey(): 1_000_000_000_000_000}
-	virtual.Run(func() {
-		network, err := simnet.New(options)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithCancel(context.Background())
-		defer cancel()
-		if err := network.Start(ctx); err != nil {
-			t.Fatal(err)
-		}
-		defer func() {
-			if err := network.Stop(); err != nil {
-				t.Errorf("stopping the network: %v", err)
-			}
-		}()
-		w := &world{
-			failer: t, Network: network, clock: options.Clock, store: newMemoryStore(), loader: loader, reader: reader, sender: sender,
-		}
-		w.group, w.ctx = options.Clock.Group(ctx, 0)
+	options.KeepJournal, options.KeepLogs, options.SnarkCoordinators = true, true, -1
+	senders := simnettest.Senders(t, 1)
+	options.Accounts = simnettest.Rich(senders)
+	simnettest.Live(t, options, func(live *simnettest.World) {
+		w := &world{TB: t, World: live, clock: live.Clock, store: newMemoryStore(), sender: senders[0]}
+		w.group, w.ctx = live.Clock.Group(live.Ctx(), 0)
 		f(w)
 	})
 }
 
-// pass lets network time pass.
-func (w *world) pass(span time.Duration) {
+// Pass lets network time pass, in worlds without a network too.
+func (w *world) Pass(span time.Duration) {
 	w.Helper()
 	if err := w.clock.Sleep(w.ctx, span); err != nil {
 		w.Fatal(err)
@@ -113,47 +57,7 @@ func (w *world) pass(span time.Duration) {
 // load has a node send payments, of which each makes four entries on every node.
 func (w *world) load(node int, tps float64, minutes int) {
 	w.Helper()
-	client := itn.New(w.Nodes()[node], w.loader, itn.Options{Transport: w.Transport(), Turn: w.clock.Turn()})
-	for tries := 1; ; tries++ {
-		err := w.schedule(client, tps, minutes)
-		switch {
-		case err == nil:
-			return
-		case tries == 20:
-			w.Fatal(err)
-		}
-		w.pass(time.Second)
-	}
-}
-
-func (w *world) schedule(client *itn.Client, tps float64, minutes int) error {
-	_, err := client.SchedulePayments(w.ctx, itn.PaymentsDetails{
-		Senders: []itn.PrivateKey{itn.NewPrivateKey(w.sender.Base58())}, Receiver: w.sender.PublicKey().String(),
-		Amount: 1, MinFee: 10_000_000, MaxFee: 10_000_000, MemoPrefix: "m", TPS: tps, DurationMin: minutes,
-	}, "", nil)
-	return err
-}
-
-// list is what discovery finds.
-func (w *world) list() fetcher.Fixed {
-	var nodes fetcher.Fixed
-	for i, address := range w.Nodes() {
-		nodes = append(nodes, entry(w, address, w.Submitters()[i].String()))
-	}
-	return nodes
-}
-
-func entry(t failer, address, submitter string) uptime.Node {
-	t.Helper()
-	host, port, err := net.SplitHostPort(address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	number, err := strconv.ParseUint(port, 10, 16)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return uptime.Node{RemoteAddr: host, ControlPort: uint16(number), Submitter: submitter}
+	w.Payments(node, w.sender, "m", tps, minutes)
 }
 
 // dial makes clients that take turns on the clock.
@@ -167,7 +71,7 @@ func dial(key itn.Key, transport http.RoundTripper, clock *clock.Clock, limit in
 
 func (w *world) options() fetcher.Options {
 	return fetcher.Options{
-		Discover: w.list(), Dial: dial(w.reader, w.Transport(), w.clock, 0), Store: w.store, Clock: w.clock,
+		Discover: w.Listed(), Dial: w.Dial, Store: w.store, Clock: w.clock,
 		BackoffMax: 20 * time.Second,
 	}
 }
@@ -175,19 +79,7 @@ func (w *world) options() fetcher.Options {
 // collect runs a collector until stop is called, which returns when it has ended.
 func (w *world) collect(options fetcher.Options) (collector *fetcher.Collector, stop func()) {
 	w.Helper()
-	collector, err := fetcher.New(options)
-	if err != nil {
-		w.Fatal(err)
-	}
-	group, ctx := w.clock.Group(w.ctx, 0)
-	ctx, cancel := context.WithCancel(ctx)
-	group.Go(func() error { return collector.Run(ctx) })
-	return collector, func() {
-		cancel()
-		if err := group.Wait(); err != nil {
-			w.Errorf("Run: %v", err)
-		}
-	}
+	return simnettest.Collect(w.ctx, w, options)
 }
 
 // rowKey is what makes an entry the same entry.
@@ -288,16 +180,6 @@ func (s *memoryStore) gapRanges(node, uuid string) []simnet.LogRange {
 	return ranges
 }
 
-// names maps addresses to the names under which the nodes are stored.
-func (w *world) names() map[string]string {
-	names := make(map[string]string)
-	for _, node := range w.list() {
-		names[net.JoinHostPort(node.RemoteAddr, strconv.Itoa(int(node.ControlPort)))] =
-			fetcher.NodeName(node.Submitter, node.RemoteAddr, node.ControlPort)
-	}
-	return names
-}
-
 // verify compares the store with what the daemons really logged. Each entry is stored as it was, or lies in a gap, or lies after the last
 // answer in a run. With lossless answers the gaps are exactly what no answer gave; otherwise what the node gave and we did not get
 // must have been dropped by the node.
@@ -309,7 +191,7 @@ func (w *world) verify(answersArrive bool) (stored, lost int) {
 	for _, wrong := range s.wrong {
 		w.Errorf("store: %s", wrong)
 	}
-	names := w.names()
+	names := w.Names()
 	runs := w.LogRuns()
 	seen := 0
 	for i, kept := range w.KeptLogs() {

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"provingground/internal/soak"
 	"provingground/orchestrator"
 	"provingground/orchestrator/record"
 	"provingground/orchestrator/simnet"
@@ -108,7 +109,7 @@ func eachCut(t *testing.T, f func(leftover)) {
 	t.Helper()
 	turn := rand.IntN(4)
 	variants := 1
-	if rounds(t) >= 40 {
+	if soak.Rounds(t) >= 40 {
 		variants = 4
 	}
 	for line := 1; ; line++ {

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"provingground/internal/soak"
 	"provingground/orchestrator"
 	"provingground/orchestrator/simnet"
 )
@@ -20,7 +21,7 @@ import (
 // schedules at a time, no memo twice, nothing running after a clean-up but what it reported, with its end; every call that left something
 // behind recorded before it; and stop, from the record, leaves only what it reports too. SEED repeats one round.
 func TestManyFaultsAtOnce(t *testing.T) {
-	count := rounds(t)
+	count := soak.Rounds(t)
 	first := rand.Uint64()
 	if text, ok := os.LookupEnv("SEED"); ok {
 		var err error

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"testing"
 
+	"provingground/internal/soak"
 	"provingground/orchestrator"
 	"provingground/orchestrator/record"
 	"provingground/orchestrator/simnet"
@@ -108,7 +109,7 @@ func TestTheRecordCannotBeWritten(t *testing.T) {
 		},
 	} {
 		t.Run(map[string]string{"w": "disk full", "f": "flush fails", "o": "standard output closed"}[what], func(t *testing.T) {
-			stride := 1 + 10/rounds(t) // every point at ROUNDS=10 or more
+			stride := 1 + 10/soak.Rounds(t) // every point at ROUNDS=10 or more
 			for k := 0; ; k += stride {
 				file, out := at(k)
 				failing := file

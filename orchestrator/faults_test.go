@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -358,20 +357,6 @@ func failing() string { return step("load-keys", params{"dir": "nowhere"}) }
 // paymentsOn are payments at a rate of 0.6 tps over all nodes and all keys, a tenth of it at least on each.
 func paymentsOn(changes params) string {
 	return step("payments", somePayments().with(params{"tps": 0.6, "minTps": 0.1}).with(changes))
-}
-
-// rounds is how often a random test repeats, and how closely one that tries every point looks: ROUNDS in the environment, 10 without it.
-func rounds(t *testing.T) int {
-	t.Helper()
-	text, ok := os.LookupEnv("ROUNDS")
-	if !ok {
-		return 10
-	}
-	n, err := strconv.Atoi(text)
-	if err != nil || n < 1 {
-		t.Fatalf("ROUNDS=%q is not a number above 0", text)
-	}
-	return n
 }
 
 // mustDecode reads JSON.

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"provingground/internal/soak"
 	"provingground/orchestrator/simnet"
 )
 
@@ -70,13 +71,13 @@ func killServer(t *testing.T, dir string, signal syscall.Signal) bool {
 // entry is stored exactly once, apart from those that a node itself dropped, and those are exactly the gaps.
 func TestKilledFetcher(t *testing.T) {
 	part := func(full int) int {
-		if n := rounds(t); n < 100 {
+		if n := soak.Rounds(t); n < 100 {
 			return max(2, full*n/300)
 		}
 		return full
 	}
 	kills, servers, restarts, nodes := part(200), part(20), part(50), 12
-	if rounds(t) >= 100 {
+	if soak.Rounds(t) >= 100 {
 		nodes = 50
 	}
 	// A small queue, which overflows while a fetcher is away.
@@ -86,7 +87,7 @@ func TestKilledFetcher(t *testing.T) {
 		n.load(t, n.nodes[i], i, 0.05)
 	}
 	dir := outputDir(t)
-	random := rand.New(rand.NewPCG(uint64(rounds(t)), 7))
+	random := rand.New(rand.NewPCG(uint64(soak.Rounds(t)), 7))
 	wait := func(most time.Duration, p *process) {
 		timer := time.NewTimer(time.Duration(random.Int64N(int64(most))))
 		defer timer.Stop()

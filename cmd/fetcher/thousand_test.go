@@ -13,6 +13,7 @@ import (
 
 	"provingground/fetcher"
 	"provingground/internal/privatepg"
+	"provingground/internal/soak"
 )
 
 // memoryOf returns the most memory that a process has had resident, in bytes.
@@ -48,7 +49,7 @@ func TestThousandNodes(t *testing.T) {
 		worstLag    = 2 * time.Minute // generous: whether nodes are read in time is told by the gaps, of which there must be none
 	)
 	nodes, lasting := 150, 90*time.Second // of network time
-	if rounds(t) >= 100 {
+	if soak.Rounds(t) >= 100 {
 		nodes, lasting = 1000, 30*time.Minute
 	}
 	n := startNetworkIn(t, filepath.Join(t.TempDir(), "net"),

@@ -14,7 +14,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -67,16 +66,6 @@ func binary(t *testing.T, name string) string {
 		t.Fatal(built.err)
 	}
 	return filepath.Join(built.dir, name)
-}
-
-// rounds is how often random tests repeat.
-func rounds(t *testing.T) int {
-	t.Helper()
-	n, err := strconv.Atoi(orElse(os.Getenv("ROUNDS"), "10"))
-	if err != nil || n < 1 {
-		t.Fatalf("ROUNDS: %v", err)
-	}
-	return n
 }
 
 // await waits until something is so; the test's own time limit ends it.

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"provingground/internal/soak"
 	"provingground/orchestrator"
 	"provingground/orchestrator/record"
 	"provingground/orchestrator/simnet"
@@ -253,7 +254,7 @@ func TestKilledOnOlderDaemons(t *testing.T) {
 	n := newNetwork(t, t.TempDir(), usualScale, func(o *simnet.Options) { o.Old = o.Nodes })
 	text := crashScript
 	_, schedules, lines := n.uninterrupted(t, text)
-	step := max(1, lines/(2*rounds(t)))
+	step := max(1, lines/(2*soak.Rounds(t)))
 	for line := 1 + rand.IntN(step); line < lines; line += step {
 		r := n.newCrashRun(text, fmt.Sprintf("a%d", line), 1+line%19)
 		r.killedAt(t, line)
@@ -300,7 +301,7 @@ func (r crashRun) mustResume(t *testing.T, line int) string {
 // runs.
 func TestRandomSignals(t *testing.T) {
 	n := newNetwork(t, t.TempDir(), usualScale, nil)
-	for round := range rounds(t) {
+	for round := range soak.Rounds(t) {
 		r := n.newCrashRun([]string{crashScript, blocksScript}[round/3%2], fmt.Sprintf("s%d", round), round%20)
 		cmd, log := r.start(t, r.out, "-seed", strconv.Itoa(round), n.config)
 		if err := cmd.Start(); err != nil {

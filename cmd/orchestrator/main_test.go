@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"strconv"
@@ -205,18 +204,4 @@ func codeOf(ended error) (int, error) {
 		return -int(status.Signal()), nil
 	}
 	return exit.ExitCode(), nil
-}
-
-// rounds is how often a random test repeats: ROUNDS in the environment, 10 without it.
-func rounds(t *testing.T) int {
-	t.Helper()
-	text, ok := os.LookupEnv("ROUNDS")
-	if !ok {
-		return 10
-	}
-	n, err := strconv.Atoi(text)
-	if err != nil {
-		t.Fatal(fmt.Errorf("ROUNDS: %w", err))
-	}
-	return n
 }

@@ -16,8 +16,10 @@ import (
 	"provingground/fetcher"
 	"provingground/fetcher/store"
 	"provingground/internal/privatepg/pgtest"
+	"provingground/internal/soak"
 	"provingground/orchestrator/itn"
 	"provingground/orchestrator/simnet"
+	"provingground/orchestrator/simnet/simnettest"
 	"provingground/schema"
 )
 
@@ -26,7 +28,7 @@ const (
 	runTwo = "6ba7b811-9dad-11d1-80b4-00c04fd430c8"
 )
 
-func at(second int) time.Time { return genesis().Add(time.Duration(second) * time.Second) }
+func at(second int) time.Time { return simnettest.Genesis().Add(time.Duration(second) * time.Second) }
 
 func checkpoint(id int, name string, second int) itn.Log {
 	return itn.Log{ID: id, Timestamp: at(second), Message: name}
@@ -97,7 +99,7 @@ func TestAnyCuttingGivesTheSame(t *testing.T) {
 	}
 	inVirtualTime(t, simnet.Options{Nodes: 2, Producers: 2, Slot: 30 * time.Second, RestartAfter: 10 * time.Second, Faults: faults}, func(w *world) {
 		w.load(1, "exp-0-0", 0.3, 3)
-		w.pass(5 * time.Minute)
+		w.Pass(5 * time.Minute)
 		logs = slices.DeleteFunc(w.KeptLogs(), func(l simnet.KeptLog) bool { return l.Node != w.Nodes()[0] })
 	})
 	if len(logs) != 2 {
@@ -107,7 +109,7 @@ func TestAnyCuttingGivesTheSame(t *testing.T) {
 	stores := []*store.Store{db.open(t, store.Options{}), db.open(t, store.Options{Connections: 1})}
 	random := rand.New(rand.NewPCG(7, 8))
 	var want map[string]string
-	for round := range 1 + rounds(t) {
+	for round := range 1 + soak.Rounds(t) {
 		deployment := deploy(t, stores)
 		node := fmt.Sprint("node-", round)
 		largest := 1 << 20

@@ -126,7 +126,7 @@ func TestFilesOfThreeProcesses(t *testing.T) {
 	contents := map[trace.Process]string{}
 	inVirtualTime(t, simnet.Options{Nodes: 2, Producers: 2, Slot: 30 * time.Second}, func(w *world) {
 		w.load(1, "exp-0-0", 0.2, 2)
-		w.pass(3 * time.Minute)
+		w.Pass(3 * time.Minute)
 		for _, log := range w.KeptLogs()[0].Logs {
 			process, err := trace.ParseProcess(log.Process)
 			if err != nil {

@@ -19,7 +19,7 @@ func BenchmarkThousandNodes(b *testing.B) {
 	var logs []itn.Log
 	inVirtualTime(b, simnet.Options{Nodes: 2, Producers: 1}, func(w *world) {
 		w.load(1, "exp-0-0", 0.5, 4)
-		w.pass(5 * time.Minute)
+		w.Pass(5 * time.Minute)
 		logs = w.KeptLogs()[1].Logs
 	})
 	const nodes = 1000

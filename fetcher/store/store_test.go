@@ -14,6 +14,7 @@ import (
 	"provingground/fetcher/store"
 	"provingground/internal/privatepg"
 	"provingground/internal/privatepg/pgtest"
+	"provingground/internal/soak"
 	"provingground/orchestrator/simnet"
 	"provingground/schema"
 )
@@ -26,7 +27,7 @@ func TestEachEntryIsStoredOnce(t *testing.T) {
 		collector, stop := w.collect(w.options(s))
 		w.load(0, "exp-0-0", 1, 4)
 		w.load(4, "exp-0-1", 0.5, 4)
-		w.pass(8 * time.Minute)
+		w.Pass(8 * time.Minute)
 		stop()
 		stored, lost := w.verify(db)
 		if stored < 5*1*240*4 || lost != 0 {
@@ -99,18 +100,18 @@ func TestStoreThatIsKilled(t *testing.T) {
 	options := simnet.Options{Nodes: 4, Producers: 2, MaxLogs: 100_000, Slot: 30 * time.Second}
 	inVirtualTime(t, options, func(w *world) {
 		failed := 0
-		w.load(0, "exp-1-0", 0.1, 1+rounds(t)/4)
-		for round := range rounds(t) {
+		w.load(0, "exp-1-0", 0.1, 1+soak.Rounds(t)/4)
+		for round := range soak.Rounds(t) {
 			s := db.open(t, store.Options{})
 			broken := newChaos(t, db, s, uint64(round))
 			_, stop := w.collect(w.options(broken))
-			w.pass(time.Duration(random.IntN(30_000)) * time.Millisecond)
+			w.Pass(time.Duration(random.IntN(30_000)) * time.Millisecond)
 			stop()
 			s.Close()
 			failed += broken.failed
 		}
 		_, stop := w.collect(w.options(db.open(t, store.Options{})))
-		w.pass(time.Duration(3+rounds(t)/4) * time.Minute) // until the load is over
+		w.Pass(time.Duration(3+soak.Rounds(t)/4) * time.Minute) // until the load is over
 		stop()
 		stored, lost := w.verify(db)
 		if stored == 0 || lost != 0 || failed == 0 {
@@ -134,7 +135,7 @@ func TestTwoStoresAtOnce(t *testing.T) {
 		_, stopOne := w.collect(w.options(db.open(t, store.Options{})))
 		_, stopOther := w.collect(w.options(db.open(t, store.Options{})))
 		w.load(2, "exp-2-0", 0.5, 3)
-		w.pass(4 * time.Minute)
+		w.Pass(4 * time.Minute)
 		stopOne()
 		stopOther()
 		stored, lost := w.verify(db)
@@ -178,15 +179,15 @@ func TestServerThatRestarts(t *testing.T) {
 	inVirtualTime(t, options, func(w *world) {
 		collector, stop := w.collect(w.options(s))
 		w.load(1, "exp-3-0", 0.2, 3)
-		for range max(2, rounds(t)/5) {
-			w.pass(time.Duration(random.IntN(20_000)) * time.Millisecond)
+		for range max(2, soak.Rounds(t)/5) {
+			w.Pass(time.Duration(random.IntN(20_000)) * time.Millisecond)
 			if err := server.Stop(t.Context()); err != nil {
 				t.Error(err)
 			}
-			w.pass(15 * time.Second)
+			w.Pass(15 * time.Second)
 			server = start()
 		}
-		w.pass(4 * time.Minute)
+		w.Pass(4 * time.Minute)
 		stop()
 		conn, err := pgx.Connect(t.Context(), server.URI())
 		if err != nil {

@@ -1,16 +1,9 @@
 package store_test
 
 import (
-	"bytes"
 	"cmp"
-	"context"
-	"crypto/ed25519"
-	"encoding/base64"
 	"encoding/json"
 	"math"
-	"math/rand/v2"
-	"net"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,174 +15,43 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"provingground/fetcher"
-	"provingground/internal/clock"
 	"provingground/internal/mina"
-	"provingground/orchestrator/itn"
 	"provingground/orchestrator/simnet"
-	"provingground/uptime"
+	"provingground/orchestrator/simnet/simnettest"
 )
-
-// rounds is how often a random test repeats: ROUNDS in the environment, 10 without it.
-func rounds(t *testing.T) int {
-	t.Helper()
-	text, ok := os.LookupEnv("ROUNDS")
-	if !ok {
-		return 10
-	}
-	number, err := strconv.Atoi(text)
-	if err != nil || number < 1 {
-		t.Fatalf("ROUNDS=%q is not a number above 0", text)
-	}
-	return number
-}
-
-// key makes an ITN key, another one for each fill.
-func key(tb testing.TB, fill byte) (itn.Key, ed25519.PublicKey) {
-	tb.Helper()
-	seed := bytes.Repeat([]byte{fill}, ed25519.SeedSize)
-	made, err := itn.ParseKey(base64.StdEncoding.EncodeToString(seed))
-	if err != nil {
-		tb.Fatal(err)
-	}
-	public, ok := ed25519.NewKeyFromSeed(seed).Public().(ed25519.PublicKey)
-	if !ok {
-		tb.Fatal("no Ed25519 key")
-	}
-	return made, public
-}
 
 // world is a simulated network on a virtual clock. While a store waits for the database, time stands still there.
 type world struct {
 	testing.TB
-	*simnet.Network
-	clock  *clock.Clock
-	loader itn.Key // of the load; the collectors have another
-	reader itn.Key
+	*simnettest.World
 	sender mina.PrivateKey
-	ctx    context.Context
 }
-
-func genesis() time.Time { return time.Date(2024, 5, 1, 10, 0, 0, 0, time.UTC) }
 
 // inVirtualTime runs f with a started network.
 func inVirtualTime(tb testing.TB, options simnet.Options, f func(w *world)) {
 	tb.Helper()
-	virtual := clock.NewVirtual(genesis())
-	options.Clock, options.KeepJournal, options.KeepLogs, options.JournalNodes = virtual.Clock(), true, true, true
-	reader, readerPublic := key(tb, 1)
-	loader, loaderPublic := key(tb, 2)
-	options.ITNKeys = []ed25519.PublicKey{readerPublic, loaderPublic}
-	sender, err := mina.GeneratePrivateKey(rand.NewChaCha8([32]byte{1}))
-	if err != nil {
-		tb.Fatal(err)
-	}
-	options.Accounts = map[mina.PublicKey]mina.Nanomina{sender.PublicKey(): 1_000_000_000_000_000}
-	virtual.Run(func() {
-		network, err := simnet.New(options)
-		if err != nil {
-			tb.Error(err)
-			return
-		}
-		ctx, cancel := context.WithCancel(context.WithoutCancel(tb.Context()))
-		defer cancel()
-		if err := network.Start(ctx); err != nil {
-			tb.Error(err)
-			return
-		}
-		defer func() {
-			if err := network.Stop(); err != nil {
-				tb.Errorf("stopping the network: %v", err)
-			}
-		}()
-		w := &world{TB: tb, Network: network, clock: options.Clock, loader: loader, reader: reader, sender: sender}
-		_, w.ctx = options.Clock.Group(ctx, 0)
-		f(w)
-	})
-}
-
-// pass lets network time pass.
-func (w *world) pass(span time.Duration) {
-	w.Helper()
-	if err := w.clock.Sleep(w.ctx, span); err != nil {
-		w.Fatal(err)
-	}
+	options.KeepJournal, options.KeepLogs, options.JournalNodes = true, true, true
+	senders := simnettest.Senders(tb, 1)
+	options.Accounts = simnettest.Rich(senders)
+	simnettest.Live(tb, options, func(live *simnettest.World) { f(&world{TB: tb, World: live, sender: senders[0]}) })
 }
 
 // load has a node send payments with memos PREFIX-0, PREFIX-1 and so on.
 func (w *world) load(node int, prefix string, tps float64, minutes int) {
 	w.Helper()
-	client := itn.New(w.Nodes()[node], w.loader, itn.Options{Transport: w.Transport(), Turn: w.clock.Turn()})
-	for tries := 1; ; tries++ {
-		_, err := client.SchedulePayments(w.ctx, itn.PaymentsDetails{
-			Senders: []itn.PrivateKey{itn.NewPrivateKey(w.sender.Base58())}, Receiver: w.sender.PublicKey().String(),
-			Amount: 1, MinFee: 10_000_000, MaxFee: 10_000_000, MemoPrefix: prefix, TPS: tps, DurationMin: minutes,
-		}, "", nil)
-		switch {
-		case err == nil:
-			return
-		case tries == 20:
-			w.Fatal(err)
-		}
-		w.pass(time.Second)
-	}
+	w.Payments(node, w.sender, prefix, tps, minutes)
 }
 
 // options are those of a collector of the network.
 func (w *world) options(store fetcher.Store) fetcher.Options {
 	w.Helper()
-	var nodes fetcher.Fixed
-	for i, address := range w.Nodes() {
-		host, port, err := net.SplitHostPort(address)
-		if err != nil {
-			w.Fatal(err)
-		}
-		number, err := strconv.ParseUint(port, 10, 16)
-		if err != nil {
-			w.Fatal(err)
-		}
-		nodes = append(nodes, uptime.Node{RemoteAddr: host, ControlPort: uint16(number), Submitter: w.Submitters()[i].String()})
-	}
-	return fetcher.Options{
-		Discover: nodes, Store: store, Clock: w.clock, BackoffMax: 5 * time.Second, QueueSize: 20000,
-		Dial: func(address string) *itn.Client {
-			return itn.New(address, w.reader, itn.Options{Transport: fetcher.Transport(w.Transport()), Turn: w.clock.Turn()})
-		},
-	}
+	return fetcher.Options{Discover: w.Listed(), Store: store, Clock: w.Clock, BackoffMax: 5 * time.Second, QueueSize: 20000, Dial: w.Dial}
 }
 
 // collect runs a collector until stop is called, which returns when it has ended.
 func (w *world) collect(options fetcher.Options) (collector *fetcher.Collector, stop func()) {
 	w.Helper()
-	collector, err := fetcher.New(options)
-	if err != nil {
-		w.Fatal(err)
-	}
-	group, ctx := w.clock.Group(w.ctx, 0)
-	ctx, cancel := context.WithCancel(ctx)
-	group.Go(func() error { return collector.Run(ctx) })
-	return collector, func() {
-		cancel()
-		if err := group.Wait(); err != nil {
-			w.Errorf("Run: %v", err)
-		}
-	}
-}
-
-// names maps addresses to the names under which the nodes are stored.
-func (w *world) names() map[string]string {
-	names := make(map[string]string)
-	for i, address := range w.Nodes() {
-		host, port, err := net.SplitHostPort(address)
-		if err != nil {
-			w.Fatal(err)
-		}
-		number, err := strconv.ParseUint(port, 10, 16)
-		if err != nil {
-			w.Fatal(err)
-		}
-		names[address] = fetcher.NodeName(w.Submitters()[i].String(), host, uint16(number))
-	}
-	return names
+	return simnettest.Collect(w.Ctx(), w, options)
 }
 
 // row is an entry as it is stored, or as the node kept it.
@@ -273,7 +135,7 @@ func (d *database) gaps(tb testing.TB) map[[2]string][]simnet.LogRange {
 // the node dropped, or lies behind the last answer of a run.
 func (w *world) verify(d *database) (stored, lost int) {
 	w.Helper()
-	names, runs := w.names(), w.LogRuns()
+	names, runs := w.Names(), w.LogRuns()
 	gaps := d.gaps(w)
 	var want []row
 	got := d.stored(w)

@@ -5,12 +5,13 @@ import (
 	"time"
 
 	"provingground/orchestrator/simnet"
+	"provingground/orchestrator/simnet/simnettest"
 )
 
 // BenchmarkRehearsedHour is an hour of network time of 12 nodes with load of 1 transaction per second, without anybody who reads their
 // logs, and with a Memory, of which one metric is asked in each slot.
 func BenchmarkRehearsedHour(b *testing.B) {
-	senders := rehearsalSenders(b, 12)
+	senders := simnettest.Senders(b, 12)
 	options := simnet.Options{Nodes: 12, Producers: 4, Seed: 1, Slot: 3 * time.Minute}
 	for _, with := range []struct {
 		name         string
@@ -34,7 +35,7 @@ func BenchmarkRehearsedHour(b *testing.B) {
 					r.begin()
 					r.payments(5, "exp-0", 0, 10, 60, senders, senders[0].PublicKey())
 					for range 20 {
-						r.pass(r.options.Slot)
+						r.Pass(r.options.Slot)
 						if with.reads {
 							r.memory.Measure(r.ctx, Question{Metric: "tx.included", Run: r.run})
 						}

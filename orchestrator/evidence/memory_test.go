@@ -11,6 +11,7 @@ import (
 	"provingground/fetcher"
 	"provingground/internal/clock"
 	"provingground/orchestrator/itn"
+	"provingground/orchestrator/simnet/simnettest"
 )
 
 // handLog writes a node's log by hand.
@@ -23,7 +24,7 @@ type handLog struct {
 }
 
 func handTime(millis int) time.Time {
-	return rehearsalGenesis().Add(time.Duration(millis) * time.Millisecond)
+	return simnettest.Genesis().Add(time.Duration(millis) * time.Millisecond)
 }
 
 func (l *handLog) add(at time.Time, message string, metadata ...itn.LogMetadatum) {

@@ -4,13 +4,9 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"crypto/ed25519"
-	"encoding/base64"
 	"fmt"
 	"math/big"
 	"math/rand/v2"
-	"net"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,10 +21,11 @@ import (
 	"provingground/internal/clock"
 	"provingground/internal/mina"
 	"provingground/internal/privatepg/pgtest"
+	"provingground/internal/soak"
 	"provingground/orchestrator/itn"
 	"provingground/orchestrator/simnet"
+	"provingground/orchestrator/simnet/simnettest"
 	"provingground/schema"
-	"provingground/uptime"
 )
 
 // This file compares what a Memory says of a simulated network with what really happened there.
@@ -36,7 +33,7 @@ import (
 // rehearsal is a simulated network on a virtual clock, whose nodes a collector reads into a Memory.
 type rehearsal struct {
 	testing.TB
-	*simnet.Network
+	*simnettest.World
 	options   simnet.Options
 	clock     *clock.Clock
 	memory    *Memory
@@ -44,47 +41,16 @@ type rehearsal struct {
 	sources   map[string]Source
 	collector *fetcher.Collector
 	ctx       context.Context
-	key       itn.Key
 	run       Run
-}
-
-func rehearsalGenesis() time.Time { return time.Date(2024, 5, 1, 10, 0, 0, 0, time.UTC) }
-
-func rehearsalKey(t testing.TB, fill byte) (itn.Key, ed25519.PublicKey) {
-	t.Helper()
-	seed := bytes.Repeat([]byte{fill}, ed25519.SeedSize)
-	key, err := itn.ParseKey(base64.StdEncoding.EncodeToString(seed))
-	if err != nil {
-		t.Fatal(err)
-	}
-	public, ok := ed25519.NewKeyFromSeed(seed).Public().(ed25519.PublicKey)
-	if !ok {
-		t.Fatal("no Ed25519 key")
-	}
-	return key, public
-}
-
-func rehearsalSenders(t testing.TB, count int) []mina.PrivateKey {
-	t.Helper()
-	random := rand.NewChaCha8([32]byte{7})
-	keys := make([]mina.PrivateKey, count)
-	for i := range keys {
-		key, err := mina.GeneratePrivateKey(random)
-		if err != nil {
-			t.Fatal(err)
-		}
-		keys[i] = key
-	}
-	return keys
 }
 
 // rehearse lets a network live, whose nodes are read into memory at such intervals at least, and f act on it as a run does.
 func rehearse(t testing.TB, options simnet.Options, interval time.Duration, f func(r *rehearsal)) {
 	t.Helper()
-	live(t, options, func(r *rehearsal, reader itn.Key) {
+	live(t, options, func(r *rehearsal) {
 		r.memory = NewMemory(r.clock)
 		r.sources = map[string]Source{"memory": r.memory}
-		r.collect(reader, r.memory, interval, f)
+		r.collect(r.memory, interval, f)
 	})
 }
 
@@ -95,7 +61,7 @@ func rehearseBoth(t testing.TB, options simnet.Options, interval time.Duration, 
 	if err := schema.Migrate(t.Context(), uri); err != nil {
 		t.Fatal(err)
 	}
-	live(t, options, func(r *rehearsal, reader itn.Key) {
+	live(t, options, func(r *rehearsal) {
 		var err error
 		if r.stored, err = store.Open(r.ctx, uri, store.Options{Now: r.clock.Wall}); err != nil {
 			t.Fatal(err)
@@ -108,7 +74,7 @@ func rehearseBoth(t testing.TB, options simnet.Options, interval time.Duration, 
 		defer database.Close()
 		r.memory = NewMemory(r.clock)
 		r.sources = map[string]Source{"memory": r.memory, "database": database}
-		r.collect(reader, bothStores{r.memory, r.stored}, interval, f)
+		r.collect(bothStores{r.memory, r.stored}, interval, f)
 	})
 }
 
@@ -134,111 +100,41 @@ func (b bothStores) Save(ctx context.Context, batch fetcher.Batch) error {
 }
 
 // collect reads the nodes' logs while f acts.
-func (r *rehearsal) collect(reader itn.Key, into fetcher.Store, interval time.Duration, f func(r *rehearsal)) {
+func (r *rehearsal) collect(into fetcher.Store, interval time.Duration, f func(r *rehearsal)) {
 	r.Helper()
-	var err error
-	r.collector, err = fetcher.New(fetcher.Options{
-		Discover: r.list(), Store: into, Clock: r.clock, QueueSize: r.options.MaxLogs, Interval: interval, BackoffMax: 20 * time.Second,
-		Dial: func(address string) *itn.Client {
-			return itn.New(address, reader, itn.Options{Transport: fetcher.Transport(r.Transport()), Turn: r.clock.Turn()})
-		},
+	collector, end := simnettest.Collect(r.ctx, r, fetcher.Options{
+		Discover: r.Listed(), Store: into, Clock: r.clock, QueueSize: r.options.MaxLogs, Interval: interval, BackoffMax: 20 * time.Second, Dial: r.Dial,
 	})
-	if err != nil {
-		r.Fatal(err)
-	}
-	r.memory.Nodes = r.collector.Nodes
-	group, collecting := r.clock.Group(r.ctx, 0)
-	collecting, end := context.WithCancel(collecting)
-	group.Go(func() error { return r.collector.Run(collecting) })
+	r.collector, r.memory.Nodes = collector, collector.Nodes
 	f(r)
 	end()
-	if err := group.Wait(); err != nil {
-		r.Errorf("collecting: %v", err)
-	}
 }
 
 // rehearseUnread is the same without a collector.
 func rehearseUnread(t testing.TB, options simnet.Options, _ time.Duration, f func(r *rehearsal)) {
 	t.Helper()
-	live(t, options, func(r *rehearsal, _ itn.Key) { f(r) })
+	live(t, options, f)
 }
 
-// live lets a network live, on which f acts. The key is one more that its nodes accept.
-func live(t testing.TB, options simnet.Options, f func(r *rehearsal, reader itn.Key)) {
+// live lets a network live, on which f acts.
+func live(t testing.TB, options simnet.Options, f func(r *rehearsal)) {
 	t.Helper()
-	virtual := clock.NewVirtual(rehearsalGenesis())
-	options.Clock = virtual.Clock()
-	options.Accounts = map[mina.PublicKey]mina.Nanomina{}
-	for _, sender := range rehearsalSenders(t, 12) {
-		options.Accounts[sender.PublicKey()] = 1_000_000_000_000_000
-	}
-	reader, readerPublic := rehearsalKey(t, 1)
-	loader, loaderPublic := rehearsalKey(t, 2)
-	options.ITNKeys = []ed25519.PublicKey{readerPublic, loaderPublic}
-	virtual.Run(func() {
-		network, err := simnet.New(options)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithCancel(context.Background())
-		defer cancel()
-		if err := network.Start(ctx); err != nil {
-			t.Fatal(err)
-		}
-		defer func() {
-			if err := network.Stop(); err != nil {
-				t.Errorf("stopping the network: %v", err)
-			}
-		}()
-		f(&rehearsal{TB: t, Network: network, options: options, clock: options.Clock, ctx: ctx, key: loader}, reader)
+	options.Accounts = simnettest.Rich(simnettest.Senders(t, 12))
+	simnettest.Live(t, options, func(w *simnettest.World) {
+		f(&rehearsal{TB: t, World: w, options: options, clock: w.Clock, ctx: w.Ctx()})
 	})
-}
-
-// list is what discovery finds.
-func (r *rehearsal) list() fetcher.Fixed {
-	var nodes fetcher.Fixed
-	for i, address := range r.Nodes() {
-		host, port, err := net.SplitHostPort(address)
-		if err != nil {
-			r.Fatal(err)
-		}
-		number, err := strconv.ParseUint(port, 10, 16)
-		if err != nil {
-			r.Fatal(err)
-		}
-		nodes = append(nodes, uptime.Node{RemoteAddr: host, ControlPort: uint16(number), Submitter: r.Submitters()[i].String()})
-	}
-	return nodes
-}
-
-func (r *rehearsal) pass(span time.Duration) {
-	r.Helper()
-	if err := r.clock.Sleep(r.ctx, span); err != nil {
-		r.Fatal(err)
-	}
 }
 
 // begin is the beginning of the run.
 func (r *rehearsal) begin() {
-	r.run = Run{Clock: r.clock, Began: r.clock.Now(), Genesis: rehearsalGenesis(), Slot: r.options.Slot}
+	r.run = Run{Clock: r.clock, Began: r.clock.Now(), Genesis: simnettest.Genesis(), Slot: r.options.Slot}
 }
 
 // load places load on a node, and tells the run. It tries again where the node is down.
 func (r *rehearsal) load(node int, load Load, place func(client *itn.Client, prefix string) error, lasts time.Duration) {
 	r.Helper()
 	load.Node, load.From = r.Nodes()[node], r.clock.Now()
-	client := itn.New(load.Node, r.key, itn.Options{Transport: r.Transport(), Turn: r.clock.Turn()})
-	defer client.Close()
-	for tries := 1; ; tries++ {
-		err := place(client, memoPrefix(load))
-		if err == nil {
-			break
-		}
-		if tries == 200 {
-			r.Fatal(err)
-		}
-		r.pass(time.Second)
-	}
+	r.Load(node, func(client *itn.Client) error { return place(client, memoPrefix(load)) })
 	load.Until = r.clock.Now().Add(lasts)
 	r.run.Loads = append(r.run.Loads, load)
 }
@@ -294,7 +190,7 @@ func (r *rehearsal) settle() time.Time {
 		if !r.happened(at) {
 			return at
 		}
-		r.pass(211 * time.Millisecond)
+		r.Pass(211 * time.Millisecond)
 	}
 	r.Fatalf("the nodes are not read: %+v", r.collector.Nodes())
 	return time.Time{}
@@ -315,15 +211,15 @@ func (r *rehearsal) happened(since time.Time) bool {
 // busyRun places loads of both kinds in two rounds, of which some are rejected and some fail.
 func (r *rehearsal) busyRun() {
 	r.Helper()
-	senders := rehearsalSenders(r, 40)
-	r.pass(45 * time.Second)
+	senders := simnettest.Senders(r, 40)
+	r.Pass(45 * time.Second)
 	r.begin()
 	r.payments(0, "exp-0", 0, 5, 3, senders[:3], senders[0].PublicKey())
 	r.payments(r.options.Nodes-2, "exp-0", 1, 3, 3, senders[2:5], senders[39].PublicKey())
 	r.zkapps(2, "exp-0", 2, 3, 3, senders[5:9])
-	r.pass(100 * time.Second)
+	r.Pass(100 * time.Second)
 	r.payments(1, "exp-1", 0, 4, 2, senders[9:12], senders[0].PublicKey())
-	r.pass(150*time.Second + 300*time.Millisecond)
+	r.Pass(150*time.Second + 300*time.Millisecond)
 }
 
 // really is what really happened on the network until a moment.
@@ -679,7 +575,7 @@ func TestAQuietNetworkIsKnown(t *testing.T) {
 
 // Whatever is lost, what really happened lies between the bounds.
 func TestNothingIsSaidThatIsNotSo(t *testing.T) {
-	for seed := range memoryRounds(t) {
+	for seed := range uint64(soak.Rounds(t)) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			options := faulty(seed)
 			rehearseBoth(t, options, time.Second, func(r *rehearsal) {
@@ -721,15 +617,4 @@ func faulty(seed uint64) simnet.Options {
 		options.Faults = append(options.Faults, fault)
 	}
 	return options
-}
-
-// memoryRounds is how many random networks are tried: ROUNDS, or a few.
-func memoryRounds(t *testing.T) uint64 {
-	t.Helper()
-	text := cmp.Or(os.Getenv("ROUNDS"), "4")
-	rounds, err := strconv.ParseUint(text, 10, 32)
-	if err != nil {
-		t.Fatalf("ROUNDS=%q: %v", text, err)
-	}
-	return rounds
 }

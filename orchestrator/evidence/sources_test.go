@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"provingground/orchestrator/simnet"
+	"provingground/orchestrator/simnet/simnettest"
 )
 
 // Both sources gather the same of the same network, what is missing included.
@@ -22,10 +23,10 @@ func TestBothSourcesGatherTheSame(t *testing.T) {
 		},
 	}
 	rehearseBoth(t, options, time.Second, func(r *rehearsal) {
-		senders := rehearsalSenders(r, 12)
+		senders := simnettest.Senders(r, 12)
 		r.begin()
 		r.payments(0, "exp-0", 0, 10, 1, senders[:4], senders[5].PublicKey())
-		r.pass(100 * time.Second)
+		r.Pass(100 * time.Second)
 		r.settle()
 		if err := r.stored.SaveNodes(r.ctx, r.collector.Nodes()); err != nil {
 			t.Fatal(err)
