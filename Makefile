@@ -8,15 +8,16 @@ GO ?= go
 # How often random tests repeat; make soak raises it.
 ROUNDS ?= 10
 FUZZTIME ?= 10s
-# Where the demo's fetcher listens.
+# Where the demo's fetcher and uptime service listen.
 FETCHER_PORT ?= 4000
+UPTIME_PORT ?= 8080
 GOLANGCI_LINT_VERSION := v2.12.2
 LINT := .tools/golangci-lint-$(GOLANGCI_LINT_VERSION)
 
-.PHONY: help build postgres test race lint fmt fuzz bench soak demo check verify clean
+.PHONY: help build postgres test race lint fmt fuzz bench soak demo check verify signer-check clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build every program into bin/
 	@mkdir -p bin
@@ -53,17 +54,22 @@ fuzz: ## run each fuzz target for FUZZTIME (default 10s)
 bench: ## run the benchmarks; docs/benchmarks.md says what they mean
 	$(GO) test -run '^$$' -bench . -benchtime 1s -timeout 60m ./...
 
-soak: ## run the random tests with their full numbers (about 45 minutes)
-	ROUNDS=100 $(GO) test -race -count 1 -timeout 120m -run 'Killed|Random|ManyFaults|AfterEveryLine|RecordCannot|ThousandNodes' -v \
-	  ./cmd/orchestrator ./orchestrator ./cmd/fetcher
+soak: ## run the random tests with their full numbers (about 20 minutes)
+	ROUNDS=100 $(GO) test -race -count 1 -timeout 120m -v \
+	  -run 'Killed|Random|ManyFaults|AfterEveryLine|RecordCannot|ThousandNodes|ManySubmitters|Flood|AsTheModel' \
+	  ./cmd/orchestrator ./orchestrator ./cmd/fetcher ./cmd/uptime ./uptime/...
 
 demo: build postgres ## a whole experiment on a simulated network, its evidence in a private PostgreSQL; under two minutes
-	FETCHER_PORT=$(FETCHER_PORT) scripts/demo.sh
+	FETCHER_PORT=$(FETCHER_PORT) UPTIME_PORT=$(UPTIME_PORT) scripts/demo.sh
 
 verify: ## check that go.mod and the formatted code are as committed
 	$(GO) mod tidy -diff
 	$(GO) vet ./...
 	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }
+
+signer-check: ## compare our signatures with those of mina-signer, the official signer; needs Node.js 20 or newer, and npm
+	cd internal/mina/signercheck && npm ci --ignore-scripts --no-audit --no-fund
+	$(GO) test -tags signercheck -count 1 -v ./internal/mina/signercheck
 
 check: verify lint test ## all that must be green
 

@@ -9,6 +9,8 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
+	"sync"
 	"time"
 )
 
@@ -21,12 +23,22 @@ const (
 	connectTimeout = 10 * time.Second
 )
 
-// OnlineList asks an uptime service which nodes are online. Create it with [NewOnlineList]. Safe for concurrent use.
+// OnlineList asks an uptime service which nodes are online, and lets a service that marks its lists with ETags leave out a list that
+// has not changed. Create it with [NewOnlineList]. Safe for concurrent use.
 type OnlineList struct {
 	address string
 	name    string // the address as it may be shown
 	client  *http.Client
 	timeout time.Duration
+
+	mu   sync.Mutex
+	last taggedList
+}
+
+// taggedList is a list and the ETag that the service gave it, empty if none.
+type taggedList struct {
+	etag  string
+	nodes []Node
 }
 
 // NewOnlineList returns the source for the online list at address, an http or https URL. A nil transport stands for one of its own
@@ -71,6 +83,12 @@ func (l *OnlineList) get(ctx context.Context) ([]Node, *ListError) {
 		return nil, failed(0, false, errors.New("no request can be made for this address"))
 	}
 	request.Header.Set("Accept", "application/json")
+	l.mu.Lock()
+	last := l.last
+	l.mu.Unlock()
+	if last.etag != "" {
+		request.Header.Set("If-None-Match", last.etag)
+	}
 	response, err := l.client.Do(request)
 	if err != nil {
 		// The client's error quotes the address with its query, which may be a token; what it wraps does not.
@@ -80,6 +98,9 @@ func (l *OnlineList) get(ctx context.Context) ([]Node, *ListError) {
 		return nil, failed(0, temporaryFailure(err), fmt.Errorf("no answer: %w", err))
 	}
 	defer func() { _ = response.Body.Close() }() // it was only read
+	if response.StatusCode == http.StatusNotModified && last.etag != "" {
+		return slices.Clone(last.nodes), nil
+	}
 	if response.StatusCode != http.StatusOK {
 		return nil, failed(response.StatusCode, temporaryStatus(response.StatusCode),
 			fmt.Errorf("answered %d %s", response.StatusCode, http.StatusText(response.StatusCode)))
@@ -96,6 +117,9 @@ func (l *OnlineList) get(ctx context.Context) ([]Node, *ListError) {
 		return nil, failed(response.StatusCode, false,
 			fmt.Errorf("the answer, of type %q, is no online list: %w", response.Header.Get("Content-Type"), err))
 	}
+	l.mu.Lock()
+	l.last = taggedList{response.Header.Get("ETag"), slices.Clone(nodes)}
+	l.mu.Unlock()
 	return nodes, nil
 }
 

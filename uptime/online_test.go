@@ -97,6 +97,55 @@ func TestOnlineList(t *testing.T) {
 	}
 }
 
+// TestOnlineListUnchanged lets a service answer with what the list was before.
+func TestOnlineListUnchanged(t *testing.T) {
+	type answer struct {
+		status    int
+		etag      string
+		body      string
+		wantMatch string // If-None-Match of the request
+		want      []Node // nil for an error
+	}
+	one, other := []Node{{Submitter: "B62a"}}, []Node{{Submitter: "B62b"}}
+	var next answer
+	list := newOnlineList(t, serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if got := r.Header.Get("If-None-Match"); got != next.wantMatch {
+			t.Errorf("If-None-Match: %s; want %q", got, next.wantMatch)
+		}
+		if next.etag != "" {
+			w.Header().Set("ETag", next.etag)
+		}
+		w.WriteHeader(next.status)
+		if next.body != "" {
+			write(t, w, next.body)
+		}
+	}), nil, 0)
+	for i, a := range []answer{
+		{200, ``, `[{"submitter":"B62a"}]`, ``, one},
+		{304, `"1"`, ``, ``, nil}, // nobody asked for that
+		{200, `"1"`, `[{"submitter":"B62a"}]`, ``, one},
+		{304, `"1"`, ``, `"1"`, one},
+		{500, `"5"`, `[]`, `"1"`, nil},
+		{200, `"6"`, `[{"submitter":`, `"1"`, nil},
+		{304, ``, ``, `"1"`, one},
+		{200, `W/"2"`, `[{"submitter":"B62b"}]`, `"1"`, other},
+		{304, `W/"2"`, ``, `W/"2"`, other},
+		{200, `"3"`, `[]`, `W/"2"`, []Node{}},
+		{304, `"3"`, ``, `"3"`, []Node{}},
+		{200, ``, `[{"submitter":"B62a"}]`, `"3"`, one},
+		{304, ``, ``, ``, nil},
+	} {
+		next = a
+		got, err := list.List(t.Context())
+		if diff := cmp.Diff(a.want, got); diff != "" || (err != nil) != (a.want == nil) {
+			t.Errorf("answer %d: error %v, nodes (-want +got):\n%s", i, err, diff)
+		}
+		for i := range got {
+			got[i].Submitter = "the caller's own" // which must not change what the list remembers
+		}
+	}
+}
+
 func TestOnlineListRefusals(t *testing.T) {
 	answer := func(status int, contentType, body string) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) {
@@ -122,7 +171,7 @@ func TestOnlineListRefusals(t *testing.T) {
 		{"401", answer(401, "application/json", twoNodes), 401, false, "answered 401"},
 		{"404", answer(404, "text/plain", "404 page not found"), 404, false, "answered 404 Not Found"},
 		{"204", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) }, 204, false, "answered 204"},
-		{"a redirect to nowhere", answer(304, "text/plain", ""), 304, false, "answered 304"},
+		{"the same as before, where nothing was", answer(304, "text/plain", ""), 304, false, "answered 304"},
 		{"no body", answer(200, "application/json", ""), 200, false, "is no online list"},
 		{"an object", answer(200, "application/json", `{"nodes":[]}`), 200, false, "is no online list"},
 		{"a list cut off, yet complete as HTTP", answer(200, "application/json", twoNodes[:60]), 200, false, "is no online list"},

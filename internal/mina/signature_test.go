@@ -83,6 +83,30 @@ func TestNoBitOfASignatureIsFree(t *testing.T) {
 	}
 }
 
+// The checksum of a text refuses what the numbers inside might let pass.
+func TestNoBitOfATextIsFree(t *testing.T) {
+	for _, v := range signaturesOfOthers(t) {
+		for bit := range 8 * len(v.PublicKey) {
+			if text := string(flipped([]byte(v.PublicKey), bit)); parses(ParsePublicKey, text) {
+				t.Errorf("%q is a public key", text)
+			}
+		}
+		for bit := range 8 * len(v.Signature) {
+			if text := string(flipped([]byte(v.Signature), bit)); parses(ParseSignature, text) {
+				t.Errorf("%q is a signature", text)
+			}
+		}
+		if !parses(ParsePublicKey, v.PublicKey) || !parses(ParseSignature, v.Signature) {
+			t.Errorf("%+v does not parse", v)
+		}
+	}
+}
+
+func parses[T any](parse func(string) (T, error), text string) bool {
+	_, err := parse(text)
+	return err == nil
+}
+
 func TestSignGivesTheKnownSignatures(t *testing.T) {
 	key := mustPrivateKey(t, knownPrivateKey)
 	signed := 0

@@ -1,9 +1,7 @@
 package simnet
 
 import (
-	"bytes"
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -14,9 +12,9 @@ import (
 	"time"
 
 	"go.uber.org/zap"
-	"golang.org/x/crypto/blake2b"
 
 	"provingground/internal/mina"
+	"provingground/uptime"
 )
 
 // The rhythm of uptime reports (uptime, sections 1 and 5).
@@ -106,30 +104,22 @@ func (n *Network) sendReport(ctx context.Context, r report) {
 
 // submit posts a signed report from the node's own address, so that the service sees where the node is.
 func (n *Network) submit(ctx context.Context, r report) (status int, err error) {
-	body, err := r.body(n.opts.Port)
+	body, err := r.signed(n.opts.Port)
 	if err != nil {
 		return 0, err
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, n.opts.UptimeURL, bytes.NewReader(body))
+	service, err := url.Parse(n.opts.UptimeURL)
 	if err != nil {
 		return 0, err
 	}
-	request.Header.Set("Content-Type", "application/json")
 	var dialer net.Dialer
-	if isLoopback(request.URL) {
+	if isLoopback(service) {
 		dialer.LocalAddr = &net.TCPAddr{IP: net.ParseIP(r.node.host)}
 	}
 	// A connection of its own for each report: a kept one would have another node's address.
 	transport := &http.Transport{DialContext: dialer.DialContext, DisableKeepAlives: true}
-	response, err := transport.RoundTrip(request)
-	if err != nil {
-		return 0, err
-	}
-	defer func() { _ = response.Body.Close() }()
-	if _, err := io.Copy(io.Discard, io.LimitReader(response.Body, 1<<16)); err != nil {
-		return response.StatusCode, err
-	}
-	return response.StatusCode, nil
+	status, _, err = uptime.Submit(ctx, transport, n.opts.UptimeURL, body)
+	return status, err
 }
 
 // isLoopback reports whether a URL's host is this machine by a loopback address, which is all that loopback addresses can reach.
@@ -138,37 +128,16 @@ func isLoopback(u *url.URL) bool {
 	return ip.IsLoopback() || u.Hostname() == "localhost"
 }
 
-// body spells the report as a node does and signs it (uptime, sections 2 and 3). Newer nodes use version 1, older ones version 0.
-func (r report) body(port uint16) ([]byte, error) {
-	type data struct {
-		Block     string `json:"block"`
-		CreatedAt string `json:"created_at"`
-		PeerID    string `json:"peer_id"`
-		Port      uint16 `json:"graphql_control_port,omitempty"`
-		Commit    string `json:"built_with_commit_sha,omitempty"`
+// signed spells and signs the report. Newer nodes use version 1, older ones version 0 (uptime, section 2).
+func (r report) signed(port uint16) ([]byte, error) {
+	said := uptime.Report{
+		Block:     fmt.Appendf(nil, "simulated block %s %d %d", r.tip.hash, r.tip.height, r.tip.slot),
+		CreatedAt: r.made, PeerID: r.node.peerID, ControlPort: port,
 	}
-	content := data{
-		Block:     base64.StdEncoding.EncodeToString(fmt.Appendf(nil, "simulated block %s %d %d", r.tip.hash, r.tip.height, r.tip.slot)),
-		CreatedAt: r.made.UTC().Format("2006-01-02T15:04:05Z"),
-		PeerID:    r.node.peerID,
-		Port:      port,
-	}
-	version := 0
 	if !r.node.older {
-		version, content.Commit = 1, commitID
+		said.Version, said.BuiltWithCommitSHA = 1, commitID
 	}
-	// The fields stand in the order in which they are signed, and none holds a character that JSON would escape.
-	signed, err := json.Marshal(content)
-	if err != nil {
-		return nil, err
-	}
-	digest := blake2b.Sum256(signed)
-	return json.Marshal(struct {
-		Version   int             `json:"version"`
-		Data      json.RawMessage `json:"data"`
-		Signature string          `json:"signature"`
-		Submitter string          `json:"submitter"`
-	}{version, signed, r.node.key.Sign(mina.Testnet, digest[:]).String(), r.node.key.PublicKey().String()})
+	return said.Sign(mina.Testnet, r.node.key)
 }
 
 // onlineList is the list of nodes that reported lately, as an uptime service serves it (uptime, section 5).
