@@ -60,7 +60,7 @@ func (p program) collect(ctx context.Context, s settings) (err error) {
 	defer console.Close()
 	log, err := boot.NewLog(console, s.logLevel, "", s.secrets.Text, console.Terminal())
 	if err != nil {
-		return &usageError{err}
+		return boot.Usage(err)
 	}
 	quiet := &quiet{}
 	log.Logger = log.WithOptions(zap.WrapCore(quiet.wrap))
@@ -75,13 +75,13 @@ func (p program) collect(ctx context.Context, s settings) (err error) {
 		debug.SetMemoryLimit(memoryTarget)
 	}
 	if err := os.MkdirAll(s.directory, 0o755); err != nil { //nolint:gosec // the private PostgreSQL's user has to pass through it
-		return &usageError{err}
+		return boot.Usage(err)
 	}
 	lock, err := runlock.Acquire(s.directory, "fetcher", "fetcher "+string(s.command), time.Now())
 	var held *runlock.HeldError
 	if errors.As(err, &held) {
-		return &usageError{fmt.Errorf("another fetcher uses %s: process %d of %s on %s, since %s: end it, or give this one a directory of its own",
-			s.directory, held.Holder.PID, held.Holder.User, held.Holder.Host, held.Holder.Since.Format(time.RFC3339))}
+		return boot.Usagef("another fetcher uses %s: process %d of %s on %s, since %s: end it, or give this one a directory of its own",
+			s.directory, held.Holder.PID, held.Holder.User, held.Holder.Host, held.Holder.Since.Format(time.RFC3339))
 	}
 	if err != nil {
 		return err
@@ -165,7 +165,7 @@ func listen(ctx context.Context, addresses []string) (listeners []net.Listener, 
 			for _, l := range listeners {
 				err = errors.Join(err, l.Close())
 			}
-			return nil, &usageError{fmt.Errorf("--listen: %w; choose another one with --listen ADDRESS", err)}
+			return nil, boot.Usagef("--listen: %w; choose another one with --listen ADDRESS", err)
 		}
 		listeners = append(listeners, listener)
 	}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"provingground/cmd/internal/boot"
 	"provingground/dsl"
 )
 
@@ -118,7 +119,7 @@ func expected(option string) string {
 }
 
 // parse reads a command line. Options may stand before, between and behind the other arguments; --host-overrides takes all words up to the
-// next option or sub-command. All that is wrong is one error, in which each thing is a *usageError; with it comes what could be understood, which
+// next option or sub-command. All that is wrong is one error, in which each thing is a *boot.UsageError; with it comes what could be understood, which
 // has no command when there is none.
 func parse(args []string) (commandLine, error) {
 	line := commandLine{given: make(map[string]bool)}
@@ -159,25 +160,25 @@ func parse(args []string) (commandLine, error) {
 			value = "true"
 		} else if !attached {
 			if len(args) == 0 {
-				errs = append(errs, usagef("%s needs a value behind it", word))
+				errs = append(errs, boot.Usagef("%s needs a value behind it", word))
 				line.spoil(name)
 				break
 			}
 			value, args = args[0], args[1:]
 		}
 		if err := option.Value.Set(value); err != nil {
-			errs = append(errs, usagef("%s: %s", strings.TrimSpace(strings.TrimSuffix(word, "="+value)+" "+value), orElse(expected(name), err.Error())))
+			errs = append(errs, boot.Usagef("%s: %s", strings.TrimSpace(strings.TrimSuffix(word, "="+value)+" "+value), orElse(expected(name), err.Error())))
 			line.spoil(name)
 		}
 		for name == "host-overrides" && len(args) > 0 && !strings.HasPrefix(args[0], "-") && !slices.Contains(commands(), command(args[0])) {
 			if err := option.Value.Set(args[0]); err != nil {
-				errs = append(errs, usagef("%s: %w", word, err))
+				errs = append(errs, boot.Usagef("%s: %w", word, err))
 			}
 			args = args[1:]
 		}
 	}
 	if len(words) == 0 {
-		return line, errors.Join(append(errs, usagef("what is it to do? Name a command: discovery, node-address-port, process, migrate, version, help"))...)
+		return line, errors.Join(append(errs, boot.Usagef("what is it to do? Name a command: discovery, node-address-port, process, migrate, version, help"))...)
 	}
 	if !slices.Contains(commands(), command(words[0])) {
 		var names []string
@@ -185,12 +186,12 @@ func parse(args []string) (commandLine, error) {
 			names = append(names, string(c))
 		}
 		return line, errors.Join(append(errs,
-			usagef("there is no command %q: %s", words[0], orElse(dsl.Suggest(words[0], names), "it has "+strings.Join(names, ", "))))...)
+			boot.Usagef("there is no command %q: %s", words[0], orElse(dsl.Suggest(words[0], names), "it has "+strings.Join(names, ", "))))...)
 	}
 	line.command, line.arguments = command(words[0]), words[1:]
 	for _, name := range slices.Sorted(maps.Keys(line.given)) {
 		if !line.command.takes(name) && line.command != cmdHelp && line.command != cmdVersion {
-			errs = append(errs, usagef("--%s means nothing to the command %s", name, line.command))
+			errs = append(errs, boot.Usagef("--%s means nothing to the command %s", name, line.command))
 		}
 	}
 	return line, errors.Join(errs...)
@@ -209,9 +210,9 @@ func unknownOption(word, name string, set *flag.FlagSet) error {
 	set.VisitAll(func(f *flag.Flag) { known = append(known, f.Name) })
 	given, _, _ := strings.Cut(word, "=")
 	if hint := dsl.Suggest(name, known); hint != "" {
-		return usagef("there is no option %s: %s", given, strings.Replace(hint, `"`, `"--`, 1))
+		return boot.Usagef("there is no option %s: %s", given, strings.Replace(hint, `"`, `"--`, 1))
 	}
-	return usagef("there is no option %s", given)
+	return boot.Usagef("there is no option %s", given)
 }
 
 func orElse(text, other string) string {

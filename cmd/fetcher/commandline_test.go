@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"provingground/cmd/internal/boot"
 	"provingground/fetcher"
 )
 
@@ -88,7 +89,7 @@ func TestParseRefuses(t *testing.T) {
 			"-k needs a value behind it\nthere is no command \"discover\"",
 	} {
 		_, err := parse(strings.Fields(args))
-		var usage *usageError
+		var usage *boot.UsageError
 		if !errors.As(err, &usage) || !strings.Contains(err.Error(), says) {
 			t.Errorf("%s: %v, want a usage error with %q", args, err, says)
 		}
@@ -101,7 +102,7 @@ func FuzzParse(f *testing.F) {
 	f.Add("--=\n-\n--\n-p=\nprocess")
 	f.Fuzz(func(t *testing.T, text string) {
 		line, err := parse(strings.Fields(text))
-		var usage *usageError
+		var usage *boot.UsageError
 		if err != nil && !errors.As(err, &usage) {
 			t.Errorf("%q: %v", text, err)
 		}
@@ -262,7 +263,7 @@ func TestSettingsRefuse(t *testing.T) {
 		if err != nil && strings.Count(err.Error(), "--queue-size x")+strings.Count(err.Error(), "--queue-size 0") > 1 {
 			t.Errorf("%s says the same twice:\n%v", test.args, err)
 		}
-		var usage *usageError
+		var usage *boot.UsageError
 		if !errors.As(err, &usage) {
 			t.Errorf("%s: %v", test.args, err)
 			continue

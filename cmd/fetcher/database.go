@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"provingground/cmd/internal/boot"
 	"provingground/internal/privatepg"
 )
 
@@ -40,7 +41,7 @@ func startPrivate(ctx context.Context, directory string, log *zap.Logger) (*priv
 	}
 	var held *privatepg.HeldError
 	if errors.As(err, &held) {
-		return nil, &usageError{fmt.Errorf("%w; the database that runs there can be used, too: --db-uri \"$(cat %s)\"", err, p.note)}
+		return nil, boot.Usagef("%w; the database that runs there can be used, too: --db-uri \"$(cat %s)\"", err, p.note)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("private PostgreSQL: %w", err)

@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"testing"
 
+	"provingground/cmd/internal/boot"
 	"provingground/internal/privatepg/pgtest"
 )
 
@@ -23,7 +24,7 @@ func TestHealthOfARefusingNode(t *testing.T) {
 		return status == http.StatusServiceUnavailable && strings.Contains(string(body), "no node can be read: 1 in backoff") &&
 			strings.Contains(string(body), "connection refused") && strings.Contains(string(body), `"never_read":1,"lag_seconds":null`)
 	})
-	if code := p.stop(t, syscall.SIGTERM); code != codeOK {
+	if code := p.stop(t, syscall.SIGTERM); code != boot.CodeOK {
 		t.Errorf("exits %d\n%s", code, &p.stderr)
 	}
 }

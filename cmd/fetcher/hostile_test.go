@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"provingground/cmd/internal/boot"
 )
 
 // hostile is a node that tells as much as it can, whoever asks.
@@ -105,7 +107,7 @@ func TestManyHostileNodes(t *testing.T) {
 	if peak > memory {
 		t.Errorf("%d bytes resident, want at most %d", peak, memory)
 	}
-	if code := p.stop(t, syscall.SIGTERM); code != codeOK {
+	if code := p.stop(t, syscall.SIGTERM); code != boot.CodeOK {
 		t.Errorf("exits %d\n%s", code, &p.stderr)
 	}
 }

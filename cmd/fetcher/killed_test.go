@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"provingground/cmd/internal/boot"
 	"provingground/internal/soak"
 	"provingground/orchestrator/simnet"
 )
@@ -130,7 +131,7 @@ func TestKilledFetcher(t *testing.T) {
 	if other := number(t, conn, "SELECT count(*) FROM log_malformed"); other != 0 {
 		t.Errorf("%d entries are malformed", other)
 	}
-	if code := p.stop(t, syscall.SIGTERM); code != codeOK {
+	if code := p.stop(t, syscall.SIGTERM); code != boot.CodeOK {
 		t.Errorf("exits %d\n%s", code, &p.stderr)
 	}
 }

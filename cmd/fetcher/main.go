@@ -18,20 +18,10 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime/debug"
 	"slices"
-	"strings"
 
 	"provingground/cmd/internal/boot"
 	"provingground/schema"
-)
-
-// Exit codes.
-const (
-	codeOK       = 0
-	codeUsage    = 1 // the command line, the key file, or a directory that another fetcher holds
-	codeFailure  = 3
-	codeInternal = 70
 )
 
 func main() {
@@ -52,49 +42,12 @@ func (p program) env(name string) string {
 	return value
 }
 
-// usageError is something that the caller has to change before the command can do anything.
-type usageError struct{ err error }
-
-func (e *usageError) Error() string { return e.err.Error() }
-func (e *usageError) Unwrap() error { return e.err }
-
-func usagef(format string, args ...any) error { return &usageError{fmt.Errorf(format, args...)} }
-
 func (p program) run(ctx context.Context) (code int) {
-	defer func() {
-		if cause := recover(); cause != nil {
-			_, _ = fmt.Fprintf(p.stderr, "fetcher: error inside the program: %v\n%s", cause, debug.Stack())
-			code = codeInternal
-		}
-	}()
 	if len(p.args) == 0 {
 		_, _ = fmt.Fprint(p.stderr, "fetcher: what is it to do?\n"+usage)
-		return codeUsage
+		return boot.CodeUsage
 	}
-	err := p.dispatch(ctx)
-	var wrong *usageError
-	switch {
-	case err == nil:
-		return codeOK
-	case errors.As(err, &wrong):
-		_, _ = fmt.Fprintf(p.stderr, "fetcher: %s\nfetcher help lists commands and options\n", linesOnce(err))
-		return codeUsage
-	default:
-		_, _ = fmt.Fprintf(p.stderr, "fetcher: %s\n", linesOnce(err))
-		return codeFailure
-	}
-}
-
-// linesOnce returns an error's text without lines that were there before: the database's client tries an address with and without encryption, and
-// tells of both.
-func linesOnce(err error) string {
-	var lines []string
-	for line := range strings.SplitSeq(err.Error(), "\n") {
-		if !slices.Contains(lines, line) {
-			lines = append(lines, line)
-		}
-	}
-	return strings.Join(lines, "\n")
+	return boot.Run(p.stderr, "fetcher", "fetcher help lists commands and options", func() error { return p.dispatch(ctx) })
 }
 
 // dispatch reads the command line and runs the sub-command. All that is wrong with what the caller gave is one error.

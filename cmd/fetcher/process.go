@@ -117,7 +117,7 @@ func describeAll(paths []string, node string) (files []traceFile, err error) {
 	}
 	errs = append(errs, named(paths)...)
 	if err := errors.Join(errs...); err != nil {
-		return nil, &usageError{err}
+		return nil, boot.Usage(err)
 	}
 	slices.SortStableFunc(files, func(a, b traceFile) int {
 		return cmp.Or(cmp.Compare(a.node, b.node), cmp.Compare(a.process, b.process), cmp.Compare(a.began, b.began))
@@ -151,7 +151,7 @@ func (p program) process(ctx context.Context, s settings) (err error) {
 	}
 	log, err := boot.NewLog(p.stderr, s.logLevel, "", s.secrets.Text, false)
 	if err != nil {
-		return &usageError{err}
+		return boot.Usage(err)
 	}
 	for _, warning := range s.warnings {
 		log.Warn(warning)
@@ -159,7 +159,7 @@ func (p program) process(ctx context.Context, s settings) (err error) {
 	uri := s.databaseURI
 	if uri == "" {
 		if err := os.MkdirAll(s.directory, 0o755); err != nil { //nolint:gosec // the private PostgreSQL's user has to pass through it
-			return &usageError{err}
+			return boot.Usage(err)
 		}
 		database, err := startPrivate(ctx, s.directory, log.Named("postgres"))
 		if err != nil {

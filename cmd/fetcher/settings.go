@@ -4,19 +4,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"net"
 	"net/url"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
-
+	"provingground/cmd/internal/boot"
 	"provingground/fetcher"
 	"provingground/internal/clock"
 	"provingground/internal/redact"
@@ -61,7 +57,7 @@ type settings struct {
 // defaultListen is where the existing tool's clients look for it (log-fetcher, section 6).
 const defaultListen = ":4000"
 
-// settings makes sense of the command line and the environment. All that is wrong is one *usageError.
+// settings makes sense of the command line and the environment. All that is wrong is one *boot.UsageError.
 func (p program) settings(line commandLine) (settings, error) {
 	s := settings{
 		command: line.command, name: orElse(line.name, p.env("MINA_NODE_NAME")), listen: line.listen, flush: line.flush, queueSize: line.queueSize,
@@ -138,7 +134,7 @@ func (p program) settings(line commandLine) (settings, error) {
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
-		return s, &usageError{err}
+		return s, boot.Usage(err)
 	}
 	return s, nil
 }
@@ -156,58 +152,17 @@ func (s *settings) setDatabase(line commandLine) error {
 	case strings.HasPrefix(uri, "sqlite3:"), strings.HasPrefix(uri, "sqlite:"):
 		return errors.New("--db-uri: SQLite is not supported any more: give postgresql://…, or leave the option out, and a private PostgreSQL is started in the directory of -o")
 	}
-	const form = "give postgresql://USER@HOST:PORT/DATABASE, and the password in the environment variable PGPASSWORD or in ~/.pgpass"
-	config, err := pgx.ParseConfig(uri)
+	checked, err := boot.CheckDatabaseURI("--db-uri", uri)
 	if err != nil {
-		return fmt.Errorf("--db-uri is no PostgreSQL URI%s: %s", badPart(uri, err), form)
+		return err
 	}
-	if rest, isURI := withoutScheme(uri); isURI {
-		_, path, _ := strings.Cut(rest, "/")
-		if path, _, _ = strings.Cut(path, "?"); strings.Contains(path, "@") { // the rest of a password would be told as the database's name
-			return fmt.Errorf("--db-uri has an @ behind its first /: write / and @ as %%2F and %%40 where they separate nothing, as in a password: %s", form)
-		}
+	if checked.Password != "" {
+		s.secrets.Add(checked.Password)
 	}
-	if config.Password != "" {
-		s.secrets.Add(config.Password)
-	}
-	if holdsPassword(uri) {
+	if checked.Shown {
 		s.warnings = append(s.warnings, "everybody on this machine can see the password in --db-uri: put it into the environment variable PGPASSWORD or into ~/.pgpass")
 	}
 	return nil
-}
-
-// badPart says what is wrong with a database's URI, or nothing where that might show a piece of the password: in a URI whose user and password do
-// not end where they should, any part may be one.
-func badPart(uri string, err error) string {
-	wrong, is := errors.AsType[*pgconn.ParseConfigError](err)
-	rest, isURI := withoutScheme(uri)
-	_, behind, _ := strings.Cut(rest, "/")
-	_, query, _ := strings.Cut(rest, "?")
-	if !is || !isURI || strings.Contains(behind, "@") || strings.Contains(query, "password") {
-		return ""
-	}
-	hidden := *wrong
-	hidden.ConnString = "it" // in place of the URI, which has the password
-	return ": " + hidden.Error()
-}
-
-// holdsPassword tells whether a database's URI that could be read has a password in it, whatever else there is in the environment.
-func holdsPassword(uri string) bool {
-	rest, isURI := withoutScheme(uri)
-	if !isURI { // it is a list of NAME=VALUE
-		return strings.Contains(uri, "password")
-	}
-	authority, _, _ := strings.Cut(rest, "/")
-	user, _, named := strings.Cut(authority, "@")
-	_, password, _ := strings.Cut(user, ":")
-	_, query, _ := strings.Cut(rest, "?")
-	return named && password != "" || strings.Contains(query, "password=")
-}
-
-// withoutScheme returns what comes behind the scheme of a database's URI, if it has that of PostgreSQL.
-func withoutScheme(uri string) (rest string, isURI bool) {
-	scheme, rest, _ := strings.Cut(uri, "://")
-	return rest, scheme == "postgres" || scheme == "postgresql"
 }
 
 // setNodes says where the nodes come from.
@@ -253,7 +208,7 @@ func (s *settings) setKey(path string) error {
 	if path == "" {
 		return errors.New("-k KEYFILE is missing: the file with the base64 of the 32-byte seed of the fetcher's ITN key")
 	}
-	text, mode, err := readSmall(path, maxKeyFile)
+	text, mode, err := boot.ReadSmall(path, maxKeyFile)
 	if err != nil {
 		return fmt.Errorf("the key file: %w", err)
 	}
@@ -276,7 +231,7 @@ func (s *settings) setNames(path string) error {
 	if path == "" {
 		return nil
 	}
-	text, _, err := readSmall(path, maxNames)
+	text, _, err := boot.ReadSmall(path, maxNames)
 	if err != nil {
 		return fmt.Errorf("the names file: %w", err)
 	}
@@ -284,24 +239,6 @@ func (s *settings) setNames(path string) error {
 		return fmt.Errorf("the names file %s is not a JSON object of names by public key: %w", path, err)
 	}
 	return nil
-}
-
-// readSmall reads a file that is not meant to be long.
-func readSmall(path string, most int64) (text []byte, mode os.FileMode, err error) {
-	file, err := os.Open(path) //nolint:gosec // the operator names it
-	if err != nil {
-		return nil, 0, err
-	}
-	defer func() { err = errors.Join(err, file.Close()) }()
-	info, err := file.Stat()
-	if err != nil {
-		return nil, 0, err
-	}
-	text, err = io.ReadAll(io.LimitReader(file, most+1))
-	if err == nil && int64(len(text)) > most {
-		err = fmt.Errorf("%s is longer than %d bytes", path, most)
-	}
-	return text, info.Mode(), err
 }
 
 // setClock makes the network's clock.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"provingground/cmd/internal/boot"
 	"provingground/fetcher"
 	"provingground/internal/privatepg"
 	"provingground/internal/privatepg/pgtest"
@@ -37,22 +38,22 @@ func TestUsage(t *testing.T) {
 		code int
 		says string
 	}{
-		{"", codeUsage, "usage: fetcher -k KEYFILE"},
-		{"help", codeOK, "--retain-days N"},
-		{"discovery --help", codeOK, "ONLINE_URL"},
-		{"version", codeOK, "fetcher "},
-		{"help --frob", codeUsage, "there is no option --frob\nfetcher help lists"},
-		{"discovery --frob", codeUsage, "there is no option --frob\n-o DIR is missing"},
-		{"-k KEY -o OUT discovery", codeUsage, "ONLINE_URL"},
-		{"-k NONE -o OUT node-address-port 127.0.0.1 -p 9", codeUsage, "the key file"},
-		{"-k KEY -o OUT --log-level chatty node-address-port 127.0.0.1 -p 9", codeUsage, "chatty"},
-		{"-k KEY -o OUT --listen 203.0.113.1:9 node-address-port 127.0.0.1 -p 9", codeUsage, "--listen ADDRESS"},
-		{"-k KEY -o OUT --db-uri postgresql://me:hunter22@127.0.0.1:1/x?connect_timeout=5 --listen 127.0.0.1:0 node-address-port 127.0.0.1 -p 9", codeFailure, "127.0.0.1:1"},
-		{"migrate --db-uri postgresql://me:hunter22@127.0.0.1:1/x?connect_timeout=5", codeFailure, "127.0.0.1:1"},
-		{"migrate --db-uri postgresql://me:hunter22@127.0.0.1:1/x?connect_timeout=5", codeFailure, "fetcher: warning: everybody on this machine can see the password"},
-		{"process -o OUT TWICE/internal-trace.jsonl TWICE/../twice/internal-trace.jsonl", codeUsage, "is the same file as"},
-		{"process -o OUT x.jsonl.gz", codeUsage, "gunzip it first"},
-		{"process -o OUT NONE/internal-trace.jsonl", codeUsage, "NONE/internal-trace.jsonl"},
+		{"", boot.CodeUsage, "usage: fetcher -k KEYFILE"},
+		{"help", boot.CodeOK, "--retain-days N"},
+		{"discovery --help", boot.CodeOK, "ONLINE_URL"},
+		{"version", boot.CodeOK, "fetcher "},
+		{"help --frob", boot.CodeUsage, "there is no option --frob\nfetcher help lists"},
+		{"discovery --frob", boot.CodeUsage, "there is no option --frob\n-o DIR is missing"},
+		{"-k KEY -o OUT discovery", boot.CodeUsage, "ONLINE_URL"},
+		{"-k NONE -o OUT node-address-port 127.0.0.1 -p 9", boot.CodeUsage, "the key file"},
+		{"-k KEY -o OUT --log-level chatty node-address-port 127.0.0.1 -p 9", boot.CodeUsage, "chatty"},
+		{"-k KEY -o OUT --listen 203.0.113.1:9 node-address-port 127.0.0.1 -p 9", boot.CodeUsage, "--listen ADDRESS"},
+		{"-k KEY -o OUT --db-uri postgresql://me:hunter22@127.0.0.1:1/x?connect_timeout=5 --listen 127.0.0.1:0 node-address-port 127.0.0.1 -p 9", boot.CodeFailure, "127.0.0.1:1"},
+		{"migrate --db-uri postgresql://me:hunter22@127.0.0.1:1/x?connect_timeout=5", boot.CodeFailure, "127.0.0.1:1"},
+		{"migrate --db-uri postgresql://me:hunter22@127.0.0.1:1/x?connect_timeout=5", boot.CodeFailure, "fetcher: warning: everybody on this machine can see the password"},
+		{"process -o OUT TWICE/internal-trace.jsonl TWICE/../twice/internal-trace.jsonl", boot.CodeUsage, "is the same file as"},
+		{"process -o OUT x.jsonl.gz", boot.CodeUsage, "gunzip it first"},
+		{"process -o OUT NONE/internal-trace.jsonl", boot.CodeUsage, "NONE/internal-trace.jsonl"},
 	} {
 		args := strings.NewReplacer("KEY", key, "OUT", filepath.Join(dir, "out"), "NONE", filepath.Join(dir, "none"), "TWICE", twice).Replace(test.args)
 		code, output := exitCode(t, call(t, "", []string{"ONLINE_URL=", "AWS_PREFIX=", "AWS_BUCKET="}, strings.Fields(args)...))
@@ -73,7 +74,7 @@ func TestMigrate(t *testing.T) {
 	uri := pgtest.Database(t)
 	for range 2 {
 		code, output := exitCode(t, call(t, "", nil, "migrate", "--db-uri", uri))
-		if want := fmt.Sprintf("the database is of version %d\n", schema.Latest()); code != codeOK || output != want {
+		if want := fmt.Sprintf("the database is of version %d\n", schema.Latest()); code != boot.CodeOK || output != want {
 			t.Errorf("exits %d: %s", code, output)
 		}
 	}
@@ -96,7 +97,7 @@ func TestFetcher(t *testing.T) {
 
 	// Another one on the same directory is told whose it is; the first one's database can be used.
 	code, output := exitCode(t, call(t, "", []string{"ONLINE_URL=" + n.onlineURL}, n.discovery(dir, "--listen", "127.0.0.1:0")...))
-	if code != codeUsage || !strings.Contains(output, fmt.Sprintf("process %d", p.cmd.Process.Pid)) {
+	if code != boot.CodeUsage || !strings.Contains(output, fmt.Sprintf("process %d", p.cmd.Process.Pid)) {
 		t.Errorf("a second fetcher exits %d: %s", code, output)
 	}
 	locks, err := filepath.Glob(filepath.Join(dir, "provingground-*.lock"))
@@ -149,7 +150,7 @@ func TestFetcher(t *testing.T) {
 	if err != nil || len(lines) != 4 {
 		t.Errorf("raw lines are kept in %q, %v", lines, err)
 	}
-	if code := p.stop(t, syscall.SIGTERM); code != codeOK {
+	if code := p.stop(t, syscall.SIGTERM); code != boot.CodeOK {
 		t.Errorf("exits %d\n%s", code, &p.stderr)
 	}
 	if strings.Contains(p.stderr.String(), strings.TrimSpace(readFile(t, filepath.Join(n.dir, "fetcher-key")))) {
@@ -184,7 +185,7 @@ func TestFetcher(t *testing.T) {
 	if deployments := number(t, conn, "SELECT count(*) FROM deployment"); deployments != 1 {
 		t.Errorf("%d deployments", deployments)
 	}
-	if code := p.stop(t, os.Interrupt); code != codeOK {
+	if code := p.stop(t, os.Interrupt); code != boot.CodeOK {
 		t.Errorf("exits %d\n%s", code, &p.stderr)
 	}
 }
@@ -244,7 +245,7 @@ func TestOutsideDatabase(t *testing.T) {
 	if f := n.truth(t).compare(t, conn); f.gaps != 0 || f.runs != 3 || f.rows == 0 {
 		t.Errorf("%+v", f)
 	}
-	if code := p.stop(t, syscall.SIGTERM); code != codeOK {
+	if code := p.stop(t, syscall.SIGTERM); code != boot.CodeOK {
 		t.Errorf("exits %d\n%s", code, &p.stderr)
 	}
 }
@@ -293,7 +294,7 @@ func TestHostileNode(t *testing.T) {
 	if peak := memoryOf(t, p.cmd.Process.Pid); peak > 200_000_000 {
 		t.Errorf("%d bytes resident", peak)
 	}
-	if code := p.stop(t, syscall.SIGTERM); code != codeOK {
+	if code := p.stop(t, syscall.SIGTERM); code != boot.CodeOK {
 		t.Errorf("exits %d\n%s", code, &p.stderr)
 	}
 }
@@ -334,7 +335,7 @@ func TestClosedDirectory(t *testing.T) {
 		t.Fatal(err)
 	}
 	code, output := exitCode(t, call(t, "", nil, "-k", key, "-o", filepath.Join(closed, "out"), "--listen", "127.0.0.1:0", "node-address-port", "127.0.0.1", "-p", "9"))
-	if code != codeFailure || !strings.Contains(output, "enter") {
+	if code != boot.CodeFailure || !strings.Contains(output, "enter") {
 		t.Errorf("exits %d:\n%s", code, output)
 	}
 	if _, err := os.Stat(filepath.Join(closed, "out", privateDir)); !errors.Is(err, os.ErrNotExist) {
@@ -350,7 +351,7 @@ func TestProcess(t *testing.T) {
 	var said []string
 	for range 2 { // loading twice stores nothing twice
 		code, output := exitCode(t, call(t, "", nil, "process", "-o", dir, trace))
-		if code != codeOK {
+		if code != boot.CodeOK {
 			t.Fatalf("exits %d: %s", code, output)
 		}
 		said = append(said, output)
@@ -385,16 +386,16 @@ func TestProcessRubbish(t *testing.T) {
 		code  int
 		says  []string
 	}{
-		{[]string{good}, codeOK, []string{
+		{[]string{good}, boot.CodeOK, []string{
 			"node a: 1 file, 3 lines, 0 of them repeat the line before, 1 are no records; 2 entries stored now in deployment 1",
 			"a/internal-trace.jsonl, line 2 is no trace record: ", "all that are records are stored",
 		}},
-		{[]string{empty}, codeOK, []string{"node c: 1 file, 0 lines"}},
-		{[]string{"--deployment", "new", good, rubbish, empty}, codeFailure, []string{
+		{[]string{empty}, boot.CodeOK, []string{"node c: 1 file, 0 lines"}},
+		{[]string{"--deployment", "new", good, rubbish, empty}, boot.CodeFailure, []string{
 			"2 entries stored now in deployment 2", "b/internal-trace.jsonl, line 10 is no trace record", "fetcher: 2 more lines are none",
 			"b/internal-trace.jsonl: none of its lines is a trace record",
 		}},
-		{[]string{packed}, codeFailure, []string{"gunzip it first"}},
+		{[]string{packed}, boot.CodeFailure, []string{"gunzip it first"}},
 	} {
 		code, output := exitCode(t, call(t, "", nil, append([]string{"process", "--db-uri", uri}, test.files...)...))
 		for _, want := range test.says {
@@ -449,7 +450,7 @@ func TestDescribe(t *testing.T) {
 	if _, err := describe("/internal-trace.jsonl", ""); err == nil || !strings.Contains(err.Error(), "--name NODE") {
 		t.Errorf("a file of no folder: %v", err)
 	}
-	var usage *usageError
+	var usage *boot.UsageError
 	_, err = describeAll([]string{filepath.Join(dir, "trace.txt"), filepath.Join(dir, "none.jsonl"), write("d.jsonl/x", "")[:len(dir)+8]}, "n")
 	if !errors.As(err, &usage) || !strings.Contains(err.Error(), "trace.txt: the name") || !strings.Contains(err.Error(), "none.jsonl") || !strings.Contains(err.Error(), "not a file") {
 		t.Errorf("what is no trace file: %v", err)

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"provingground/cmd/internal/boot"
 	"provingground/fetcher"
 	"provingground/internal/privatepg"
 	"provingground/internal/soak"
@@ -88,7 +89,7 @@ func TestThousandNodes(t *testing.T) {
 	}
 	n.stop(t)
 	peak := memoryOf(t, p.cmd.Process.Pid)
-	if code := p.stop(t, syscall.SIGTERM); code != codeOK {
+	if code := p.stop(t, syscall.SIGTERM); code != boot.CodeOK {
 		t.Errorf("exits %d\n%s", code, &p.stderr)
 	}
 	server, err := privatepg.Start(t.Context(), privatepg.Options{Dir: filepath.Join(dir, privateDir)})

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"provingground/cmd/internal/boot"
 	"provingground/dsl"
 )
 
@@ -66,7 +67,7 @@ func expected(option string) string {
 }
 
 // parse reads a command line: options with one dash or two, their values behind them or after "=". All that is wrong is one error, in which
-// each thing is a *usageError; with it comes what could be understood.
+// each thing is a *boot.UsageError; with it comes what could be understood.
 func parse(args []string) (commandLine, error) {
 	line := commandLine{command: cmdServe, given: make(map[string]bool), bad: make(map[string]bool)}
 	set := line.options()
@@ -80,7 +81,7 @@ func parse(args []string) (commandLine, error) {
 		case slices.Contains([]string{"version", "-V", "-version", "--version"}, word):
 			return commandLine{command: cmdVersion}, nil
 		case len(word) < 2 || word[0] != '-':
-			errs = append(errs, usagef("what is %q? It takes options only", word))
+			errs = append(errs, boot.Usagef("what is %q? It takes options only", word))
 			continue
 		}
 		name, value, attached := strings.Cut(strings.TrimPrefix(word[1:], "-"), "=")
@@ -95,7 +96,7 @@ func parse(args []string) (commandLine, error) {
 		line.given[name] = true
 		if !attached {
 			if len(args) == 0 {
-				errs = append(errs, usagef("%s needs a value behind it", word))
+				errs = append(errs, boot.Usagef("%s needs a value behind it", word))
 				line.bad[name] = true
 				break
 			}
@@ -108,10 +109,10 @@ func parse(args []string) (commandLine, error) {
 		switch {
 		case err == nil:
 		case value == "" || expected(name) == "":
-			errs = append(errs, usagef("-%s: %w", name, err))
+			errs = append(errs, boot.Usagef("-%s: %w", name, err))
 			line.bad[name] = true
 		default:
-			errs = append(errs, usagef("-%s %s: %s", name, value, expected(name)))
+			errs = append(errs, boot.Usagef("-%s %s: %s", name, value, expected(name)))
 			line.bad[name] = true
 		}
 	}
@@ -123,7 +124,7 @@ func unknownOption(word, name string, set *flag.FlagSet) error {
 	set.VisitAll(func(f *flag.Flag) { known = append(known, f.Name) })
 	given, _, _ := strings.Cut(word, "=")
 	if hint := dsl.Suggest(name, known); hint != "" {
-		return usagef("there is no option %s: %s", given, strings.Replace(hint, `"`, `"-`, 1))
+		return boot.Usagef("there is no option %s: %s", given, strings.Replace(hint, `"`, `"-`, 1))
 	}
-	return usagef("there is no option %s: it has -%s", given, strings.Join(known, ", -"))
+	return boot.Usagef("there is no option %s: it has -%s", given, strings.Join(known, ", -"))
 }

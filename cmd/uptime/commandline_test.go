@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"provingground/cmd/internal/boot"
 )
 
 func TestParse(t *testing.T) {
@@ -52,7 +54,7 @@ func TestParseRefuses(t *testing.T) {
 		"-x 5 -y=6 stray -h2": "no option -x: it has -config, -db-uri, -listen, -log-level, -per-hour, -retention, -trusted-proxy, -whitelist-file\nthere is no option -y: it has",
 	} {
 		_, err := parse(strings.Fields(args))
-		var usage *usageError
+		var usage *boot.UsageError
 		if !errors.As(err, &usage) || !strings.Contains(err.Error(), says) {
 			t.Errorf("%s: %v, want a usage error with %q", args, err, says)
 		}
@@ -65,7 +67,7 @@ func FuzzParse(f *testing.F) {
 	f.Add("--=\n-\n--\n-retention=\nhelp")
 	f.Fuzz(func(t *testing.T, text string) {
 		line, err := parse(strings.Fields(text))
-		var usage *usageError
+		var usage *boot.UsageError
 		if err != nil && !errors.As(err, &usage) {
 			t.Errorf("%q: %v", text, err)
 		}

@@ -4,14 +4,13 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net/netip"
-	"os"
 	"slices"
 	"strings"
 	"time"
 
+	"provingground/cmd/internal/boot"
 	"provingground/dsl"
 )
 
@@ -43,7 +42,7 @@ const maxConfig = 8 << 20
 // readConfig reads a configuration file and checks each of its keys. Every finding is in the error, with its place, in the order of the places.
 // Keys are told without regard to upper and lower case, as the existing service does it.
 func readConfig(path string) (config, error) {
-	text, mode, err := readSmall(path, maxConfig)
+	text, mode, err := boot.ReadSmall(path, maxConfig)
 	if err != nil {
 		return config{}, fmt.Errorf("the configuration cannot be read: %w", err)
 	}
@@ -70,24 +69,6 @@ func unquoted(err error) error {
 	}
 	f.Message = strings.ReplaceAll(f.Message, string(f.Source.Text[f.Span.Start:f.Span.End]), "this")
 	return f
-}
-
-// readSmall reads a file that is not meant to be long.
-func readSmall(path string, most int64) (text []byte, mode os.FileMode, err error) {
-	file, err := os.Open(path) //nolint:gosec // the operator names it
-	if err != nil {
-		return nil, 0, err
-	}
-	defer func() { err = errors.Join(err, file.Close()) }()
-	info, err := file.Stat()
-	if err != nil {
-		return nil, 0, err
-	}
-	text, err = io.ReadAll(io.LimitReader(file, most+1))
-	if err == nil && int64(len(text)) > most {
-		err = fmt.Errorf("%s is longer than %d bytes", path, most)
-	}
-	return text, info.Mode(), err
 }
 
 type configReader struct {

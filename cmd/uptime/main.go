@@ -14,17 +14,8 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime/debug"
 
 	"provingground/cmd/internal/boot"
-)
-
-// Exit codes.
-const (
-	codeOK       = 0
-	codeUsage    = 1 // the command line, the configuration, a file that it names, or a port in use
-	codeFailure  = 3
-	codeInternal = 70
 )
 
 func main() {
@@ -45,33 +36,8 @@ func (p program) env(name string) string {
 	return value
 }
 
-// usageError is something that the caller has to change before the command can do anything.
-type usageError struct{ err error }
-
-func (e *usageError) Error() string { return e.err.Error() }
-func (e *usageError) Unwrap() error { return e.err }
-
-func usagef(format string, args ...any) error { return &usageError{fmt.Errorf(format, args...)} }
-
 func (p program) run(ctx context.Context) (code int) {
-	defer func() {
-		if cause := recover(); cause != nil {
-			_, _ = fmt.Fprintf(p.stderr, "uptime: error inside the program: %v\n%s", cause, debug.Stack())
-			code = codeInternal
-		}
-	}()
-	err := p.dispatch(ctx)
-	var wrong *usageError
-	switch {
-	case err == nil:
-		return codeOK
-	case errors.As(err, &wrong):
-		_, _ = fmt.Fprintf(p.stderr, "uptime: %v\nuptime help lists options and keys\n", err)
-		return codeUsage
-	default:
-		_, _ = fmt.Fprintf(p.stderr, "uptime: %v\n", err)
-		return codeFailure
-	}
+	return boot.Run(p.stderr, "uptime", "uptime help lists options and keys", func() error { return p.dispatch(ctx) })
 }
 
 // dispatch reads the command line and does what it says. All that is wrong with what the caller gave is one error.

@@ -35,13 +35,13 @@ func (p program) serve(ctx context.Context, s settings) (err error) {
 	defer console.Close()
 	log, err := boot.NewLog(console, s.logLevel, "", s.secrets.Text, console.Terminal())
 	if err != nil {
-		return &usageError{err}
+		return boot.Usage(err)
 	}
 	s.introduce(log, p.env("NETWORK"))
 	var config net.ListenConfig
 	listener, err := config.Listen(ctx, "tcp", s.listen)
 	if err != nil {
-		return usagef("-listen: %w; choose another one with -listen ADDRESS", err)
+		return boot.Usagef("-listen: %w; choose another one with -listen ADDRESS", err)
 	}
 	defer func() { _ = listener.Close() }() // closed already, by the service
 	pool, err := s.openDatabase(ctx)
@@ -66,7 +66,7 @@ func (p program) serve(ctx context.Context, s settings) (err error) {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), collectors.NewGoCollector())
 	server, err := service.New(service.Options{
-		Network: s.network, Store: remembered, Whitelist: keys, WhitelistLoaded: keys.Loaded, Archive: kept, Retention: s.retention, TrustedProxies: s.proxies,
+		Network: s.network, Store: remembered, Whitelist: keys, Archive: kept, Retention: s.retention, TrustedProxies: s.proxies,
 		Registry: registry, Logger: log.Logger,
 	})
 	if err != nil {
@@ -138,20 +138,14 @@ func (s settings) store(pool *pgxpool.Pool) (_ service.Store, prune func(context
 	return database, database.Prune, nil
 }
 
-// list is a whitelist that says when it was read.
-type list interface {
-	service.Whitelist
-	Loaded() time.Time
-}
-
 // openWhitelist reads the whitelist, and returns it with what keeps it as its source is.
-func (s settings) openWhitelist(ctx context.Context, pool *pgxpool.Pool, log *boot.Log) (_ list, watch func(context.Context), err error) {
+func (s settings) openWhitelist(ctx context.Context, pool *pgxpool.Pool, log *boot.Log) (_ service.Whitelist, watch func(context.Context), err error) {
 	options := whitelist.Options{Log: log.Named("whitelist")}
 	silent := whitelist.Options{} // what is wrong at the start is told as the end of the program, and not in the log, too
 	switch {
 	case s.whitelistFile != "":
 		if err := whitelist.NewFile(s.whitelistFile, silent).Refresh(ctx); err != nil {
-			return nil, nil, &usageError{err}
+			return nil, nil, boot.Usage(err)
 		}
 		file := whitelist.NewFile(s.whitelistFile, options)
 		return file, file.Run, file.Refresh(ctx)
@@ -178,7 +172,7 @@ func (s settings) archive(ctx context.Context) (service.Archive, error) {
 	}
 	client, err := uptime.LoadS3(ctx, s.aws.region, s.awsFile)
 	if err != nil {
-		return nil, &usageError{err}
+		return nil, boot.Usage(err)
 	}
 	return archive.NewS3(client, uptime.BucketName(s.aws.accountID), s.aws.prefix)
 }

@@ -6,14 +6,12 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
+	"provingground/cmd/internal/boot"
 	"provingground/internal/mina"
 	"provingground/internal/redact"
 )
@@ -48,10 +46,10 @@ const (
 )
 
 // settings makes sense of the command line, the configuration and the environment. An option counts in place of the configuration's key. All
-// that is wrong is one *usageError.
+// that is wrong is one *boot.UsageError.
 func (p program) settings(line commandLine) (settings, error) {
 	s := settings{
-		network: networkOf(p.env("NETWORK")), listen: line.listen, awsFile: p.env("AWS_CREDENTIALS_FILE"),
+		listen: line.listen, awsFile: p.env("AWS_CREDENTIALS_FILE"),
 		retention: defaultRetention, perHour: defaultPerHour, logLevel: line.logLevel, secrets: &redact.Redactor{},
 	}
 	var errs []error
@@ -60,6 +58,9 @@ func (p program) settings(line commandLine) (settings, error) {
 			errs = append(errs, err)
 		}
 	}
+	var misspelt error
+	s.network, misspelt = networkOf(p.env("NETWORK"))
+	check(misspelt)
 	path := line.config
 	if path == "" {
 		path = p.env("CONFIG_FILE")
@@ -114,24 +115,27 @@ func (p program) settings(line commandLine) (settings, error) {
 		check(fmt.Errorf("-log-level %s: it is one of %s", s.logLevel, strings.Join(levels, ", ")))
 	}
 	if err := errors.Join(errs...); err != nil {
-		return s, &usageError{err}
+		return s, boot.Usage(err)
 	}
 	return s, nil
 }
 
 // networkOf returns the network whose signatures are verified. Unlike in the existing service, which takes any name for a test network's, the name
-// mainnet is the main network's.
-func networkOf(name string) mina.NetworkID {
-	if name == "" || name == "mainnet" {
-		return mina.Mainnet
+// mainnet is the main network's; and one that is nearly the same is an error, for whoever wrote it means the main network and would get a test network.
+func networkOf(name string) (mina.NetworkID, error) {
+	switch {
+	case name == "" || name == "mainnet":
+		return mina.Mainnet, nil
+	case strings.EqualFold(strings.TrimSpace(name), "mainnet"):
+		return 0, fmt.Errorf("NETWORK is %q: write mainnet, in lower case and without spaces, for the main network, or the name of a test network", name)
 	}
-	return mina.Testnet
+	return mina.Testnet, nil
 }
 
 // configOfEnvironment is the configuration of those who have no file (uptime, section 4.3).
 func (p program) configOfEnvironment() (config, error) {
 	if p.env("CONFIG_GSHEET_ID") != "" {
-		return config{}, errors.New("CONFIG_GSHEET_ID: Google sheets are not read here: write the public keys into a file, one on each line, and name it in -whitelist-file: it is read again whenever it changes")
+		return config{}, errors.New("CONFIG_GSHEET_ID: Google sheets are not read here: unset it, write the public keys into a file, one on each line, and name it in -whitelist-file: it is read again whenever it changes")
 	}
 	names := []string{"CONFIG_AWS_REGION", "CONFIG_AWS_ACCOUNT_ID", "CONFIG_AWS_PREFIX"}
 	var given, missing []string
@@ -206,29 +210,19 @@ func (s *settings) setDatabase(line commandLine, c config, path string) error {
 	if s.databaseURI == "" {
 		return nil
 	}
-	parsed, err := pgx.ParseConfig(s.databaseURI)
+	checked, err := boot.CheckDatabaseURI(from, s.databaseURI)
 	if err != nil {
-		return fmt.Errorf("%s is no PostgreSQL URI: give postgresql://USER@HOST:PORT/DATABASE, and the password in the environment variable PGPASSWORD or in ~/.pgpass", from)
+		return err
 	}
-	if parsed.Password != "" {
-		s.secrets.Add(parsed.Password)
+	if checked.Password != "" {
+		s.secrets.Add(checked.Password)
 	}
 	switch {
-	case !holdsPassword(s.databaseURI):
+	case !checked.Shown:
 	case from == "-db-uri":
 		s.warnings = append(s.warnings, "everybody on this machine can see the password in -db-uri: put it into the environment variable PGPASSWORD or into ~/.pgpass")
 	case !c.private:
 		s.warnings = append(s.warnings, fmt.Sprintf("others can read the database's password in %s: chmod 600 %s", path, path))
 	}
 	return nil
-}
-
-// holdsPassword tells whether a database's URI that could be read has a password in it, whatever else there is in the environment.
-func holdsPassword(uri string) bool {
-	u, err := url.Parse(uri)
-	if err != nil || u.Scheme == "" { // it is a list of NAME=VALUE
-		return strings.Contains(uri, "password")
-	}
-	password, _ := u.User.Password()
-	return password != "" || u.Query().Get("password") != ""
 }

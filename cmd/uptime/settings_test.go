@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"provingground/cmd/internal/boot"
 	"provingground/internal/mina"
 )
 
@@ -156,7 +157,9 @@ func TestSettingsRefuse(t *testing.T) {
 		{"no database", "-config DIR/c.json", `{"whitelist_database": true}`, nil, []string{"whitelist_database needs a database"}},
 		{"no store", "-config DIR/c.json", `{"whitelist": [], "in_memory": false}`, nil, []string{"in_memory is false", "-db-uri"}},
 		{"two stores", "-config DIR/c.json", `{"whitelist": [], "in_memory": true, "db_uri": "postgresql:///d"}`, nil, []string{"keep one of them"}},
-		{"a sheet", "", "", map[string]string{"CONFIG_GSHEET_ID": "1XB"}, []string{"CONFIG_GSHEET_ID", "-whitelist-file"}},
+		{"a sheet", "", "", map[string]string{"CONFIG_GSHEET_ID": "1XB"}, []string{"CONFIG_GSHEET_ID", "unset it", "-whitelist-file"}},
+		{"capitals", "-whitelist-file k", "", map[string]string{"NETWORK": "Mainnet"}, []string{`NETWORK is "Mainnet": write mainnet, in lower case`}},
+		{"capitals and a space", "-whitelist-file k", "", map[string]string{"NETWORK": "MAINNET "}, []string{`NETWORK is "MAINNET ": write mainnet, in lower case and without spaces`}},
 		{"half of AWS", "-whitelist-file k", "", map[string]string{"CONFIG_AWS_PREFIX": "p"}, []string{"CONFIG_AWS_PREFIX is set, and CONFIG_AWS_REGION, CONFIG_AWS_ACCOUNT_ID is not"}},
 		{"the command line", "-whitelist-file k -retention 1s -per-hour 0 -trusted-proxy nobody -listen 8080 -log-level chatty -db-uri mysql://me:hunter22@h/d stray", "", nil, []string{
 			"-retention 1s: give", "-per-hour 0: give", "-trusted-proxy nobody: give", "-listen 8080: give HOST:PORT", "-log-level chatty: it is one of", "-db-uri is no PostgreSQL URI",
@@ -168,7 +171,7 @@ func TestSettingsRefuse(t *testing.T) {
 		{"a URI in the file", "-config DIR/c.json", `{"whitelist": [], "db_uri": "postgresql://me:hunter22@h:port/d"}`, nil, []string{"c.json: db_uri is no PostgreSQL URI"}},
 	} {
 		_, _, err := settingsOf(t, test.args, test.config, test.env)
-		var usage *usageError
+		var usage *boot.UsageError
 		if !errors.As(err, &usage) {
 			t.Errorf("%s: %v", test.name, err)
 			continue

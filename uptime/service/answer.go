@@ -23,3 +23,9 @@ func writeJSON(w http.ResponseWriter, status int, value any) {
 func writeError(w http.ResponseWriter, status int, message string) {
 	writeJSON(w, status, map[string]string{"error": message})
 }
+
+// writeBusy asks the client to come back.
+func writeBusy(w http.ResponseWriter, message string) {
+	w.Header().Set("Retry-After", seconds(retryTime))
+	writeError(w, http.StatusServiceUnavailable, message)
+}

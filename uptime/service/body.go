@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"net/http"
 	"os"
 	"sync"
@@ -156,6 +155,3 @@ func leave(w http.ResponseWriter) {
 	w.Header().Set("Connection", "close")
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(drainTime))
 }
-
-// cost of refusing a body of which so many bytes were read.
-func cost(read int) int { return 1 + min(read/firstPart, math.MaxInt16) }

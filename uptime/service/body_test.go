@@ -20,8 +20,16 @@ import (
 func TestCost(t *testing.T) {
 	t.Parallel()
 	for read, want := range map[int]int{0: 1, 1000: 1, 1<<20 - 1: 1, 1 << 20: 2, 50_000_000: 48} {
-		if got := cost(read); got != want {
+		if got := malformed.cost(read); got != want {
 			t.Errorf("%d bytes cost %d, want %d", read, got, want)
+		}
+		if got := tooMany.cost(read); got != want-1 {
+			t.Errorf("%d bytes that are too many of a key cost %d, want %d", read, got, want-1)
+		}
+		for _, free := range []outcome{taken, limited, busy, unavailable} {
+			if got := free.cost(read); got != 0 {
+				t.Errorf("%s costs %d", free, got)
+			}
 		}
 	}
 }

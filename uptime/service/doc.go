@@ -5,9 +5,10 @@
 // submit, and perhaps an [Archive] of whole submissions. What it does itself is to let in what should be let in, whatever arrives:
 //
 //   - A submission goes through checks from cheap to dear: form, whitelist, time, signature, the key's hour, replay. What an address sends in
-//     vain is charged to it, and beyond its account it is refused before its body is read.
+//     vain is charged to it, and beyond its account it is refused before its body is read, but for a few in which honest nodes beside it have a chance.
 //   - A recorded submission cannot be used again: while it is young its digest is remembered, and then it is too old.
-//   - Connections, the memory of bodies, the time to send them, and signatures verified at once are bounded; what is beyond is told to come back.
+//   - Connections, the memory of bodies, the time to send them, signatures verified at once, and lists under way are bounded; what is beyond is told to
+//     come back. A connection on which nothing happens makes room for one that may.
 //   - The address of a node is that of the connection, or what a trusted proxy says; nobody else is believed.
 //   - 200 means stored. Whatever else happened has another status, and is counted in the metrics; the log says little about much.
 //
@@ -16,7 +17,9 @@
 // Files, from the outside in:
 //
 //	service.go   options, limits, routes
-//	server.go    connections, time-outs, the end
+//	server.go    time-outs, the end
+//	connections.go
+//	             how many connections there may be, and which one makes room
 //	submit.go    the checks of a submission, in order
 //	outcome.go   what can become of one, and how that is answered
 //	parts.go     what the service is given: store, whitelist, archive

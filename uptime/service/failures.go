@@ -16,13 +16,23 @@ type failures struct {
 	most      int // addresses in each generation
 
 	mu         sync.Mutex
-	young, old map[origin]*rate.Limiter // once young is full it becomes old, and old is forgotten
+	young, old map[origin]*account // once young is full it becomes old, and old is forgotten
 }
+
+// account is that of one address.
+type account struct {
+	*rate.Limiter
+
+	spared *rate.Limiter // submissions that are looked at although the account is empty
+}
+
+// sparedPerSecond is how many submissions of an address whose account is empty are looked at all the same, for there may be honest nodes behind it.
+const sparedPerSecond = 2
 
 func newFailures(limits Limits) *failures {
 	return &failures{
 		burst: limits.Failures, perSecond: rate.Limit(limits.FailuresPerSecond), most: max(1, limits.Addresses/2),
-		young: map[origin]*rate.Limiter{}, old: map[origin]*rate.Limiter{},
+		young: map[origin]*account{}, old: map[origin]*account{},
 	}
 }
 
@@ -30,15 +40,23 @@ func newFailures(limits Limits) *failures {
 func (f *failures) wait(of origin, now time.Time) time.Duration {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	account := f.find(of)
-	if account == nil {
+	found := f.find(of)
+	if found == nil {
 		return 0
 	}
-	left := account.TokensAt(now)
+	left := found.TokensAt(now)
 	if left >= 1 {
 		return 0
 	}
 	return time.Duration(math.Ceil((1 - left) / float64(f.perSecond) * float64(time.Second)))
+}
+
+// spare tells whether a submission of an address that has to wait is looked at all the same, and counts it.
+func (f *failures) spare(of origin, now time.Time) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	found := f.find(of)
+	return found != nil && found.spared.AllowN(now, 1)
 }
 
 // mostDebt is how far an account may be overdrawn, in times of what it holds: many submissions may be under way when it becomes empty, and each is
@@ -49,23 +67,23 @@ const mostDebt = 4
 func (f *failures) charge(of origin, cost int, now time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	account := f.find(of)
-	if account == nil {
-		account = rate.NewLimiter(f.perSecond, f.burst)
+	found := f.find(of)
+	if found == nil {
+		found = &account{rate.NewLimiter(f.perSecond, f.burst), rate.NewLimiter(sparedPerSecond, sparedPerSecond)}
 	}
-	if account.TokensAt(now) > -float64(mostDebt*f.burst) {
-		account.ReserveN(now, min(cost, f.burst))
+	if found.TokensAt(now) > -float64(mostDebt*f.burst) {
+		found.ReserveN(now, min(cost, f.burst))
 	}
 	delete(f.old, of)
 	if f.young[of] == nil && len(f.young) >= f.most {
-		f.young, f.old = map[origin]*rate.Limiter{}, f.young
+		f.young, f.old = map[origin]*account{}, f.young
 	}
-	f.young[of] = account
+	f.young[of] = found
 }
 
-func (f *failures) find(of origin) *rate.Limiter {
-	if account := f.young[of]; account != nil {
-		return account
+func (f *failures) find(of origin) *account {
+	if found := f.young[of]; found != nil {
+		return found
 	}
 	return f.old[of]
 }

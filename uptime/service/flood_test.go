@@ -108,13 +108,12 @@ func TestManySubmitters(t *testing.T) {
 	}
 	w, keys := newBusyWorld(t, nodes, nil)
 	url := w.listen(t)
-	client := clientFrom(t, "127.0.0.1")
 	began := time.Now()
 	end := began.Add(loadTime(t))
 	var wait sync.WaitGroup
 	var all []*submitter
 	for _, key := range keys {
-		s := &submitter{key: key, client: client, url: url}
+		s := &submitter{key: key, client: clientFrom(t, "127.0.0.1"), url: url} // nodes share no connections
 		all = append(all, s)
 		wait.Go(func() {
 			for ok := true; ok; ok = time.Now().Before(end) {
@@ -232,9 +231,9 @@ func TestFloodOfStrangers(t *testing.T) {
 	}
 }
 
-// All from one address, which after its first hundred is refused unread.
+// All from one address, of which after its first failures nearly all is refused unread.
 func TestFloodOfOneAddress(t *testing.T) {
-	w, keys := newBusyWorld(t, 20, nil)
+	w, keys := newBusyWorld(t, 20, func(o *Options) { o.Limits.Failures = 20 })
 	body := bytes.Replace(sign(t, keys[0], report(time.Now())), []byte("12D3KooWnode"), []byte("12D3KooWnodf"), 1)
 	client := sync.OnceValue(func() *http.Client { return clientFrom(t, "127.0.0.66") }) // closed before the service
 	withstand(t, w, keys, 50, func(ctx context.Context, url string, _ int) {
@@ -245,8 +244,8 @@ func TestFloodOfOneAddress(t *testing.T) {
 		_, _ = exchange(client(), request)
 	})
 	got := w.submitted(t)
-	// What was under way when the account was used up is verified all the same.
-	if most := 100 + 50 + int(loadTime(t).Seconds()) + 2; got["invalid_signature"] > most || got["address_limited"] == 0 {
+	// What was under way when the account was used up is verified all the same, and so are two a second.
+	if most := 20 + 50 + (1+sparedPerSecond)*(int(loadTime(t).Seconds())+2); got["invalid_signature"] > most || got["address_limited"] == 0 {
 		t.Errorf("%d signatures were verified, at most %d should be: %v", got["invalid_signature"], most, got)
 	}
 }

@@ -29,13 +29,20 @@ type healthAnswer struct {
 func (s *Service) showHealth(w http.ResponseWriter, r *http.Request) {
 	answer, status := healthAnswer{Status: "ok"}, http.StatusOK
 	if err := s.storeHealth(r.Context()); err != nil {
-		s.log.failed("store_unhealthy", zapcore.WarnLevel, "the store is not well", err)
+		if r.Context().Err() == nil { // that a client has gone says nothing about the store
+			s.log.failed("store_unhealthy", zapcore.WarnLevel, "the store is not well", err)
+		}
 		answer.Reasons = append(answer.Reasons, "the store does not answer")
 	}
 	if err := s.options.Whitelist.Healthy(); err != nil {
 		s.log.failed("whitelist_unhealthy", zapcore.WarnLevel, "the whitelist is missing or stale", err)
-		answer.Reasons = append(answer.Reasons, "the whitelist was not loaded, or cannot be read any more")
-	} else if s.noteWhitelist() {
+		if s.options.Whitelist.Loaded().IsZero() {
+			answer.Reasons = append(answer.Reasons, "the whitelist was not loaded yet")
+		} else {
+			answer.Warnings = append(answer.Warnings, "the whitelist cannot be read any more: the keys of before count")
+		}
+	}
+	if s.noteWhitelist() {
 		answer.Warnings = append(answer.Warnings, errNobody.Error())
 	}
 	if len(answer.Reasons) > 0 {
@@ -57,12 +64,12 @@ func (s *Service) noteWhitelist() bool {
 
 // storeHealth asks the store how it is, or repeats what it said within the last second.
 func (s *Service) storeHealth(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, pingTime, ErrUnavailable)
-	defer cancel()
 	now := time.Now()
-	said, err := s.health.get(ctx,
+	said, err := s.health.get(ctx, pingTime, ErrUnavailable,
 		func(h *storeHealth) bool { return now.Sub(h.at) < recentTime },
-		func() *storeHealth { return &storeHealth{err: s.options.Store.Healthy(ctx), at: time.Now()} })
+		func(ctx context.Context) *storeHealth {
+			return &storeHealth{err: s.options.Store.Healthy(ctx), at: time.Now()}
+		})
 	if err != nil {
 		return err
 	}

@@ -1,13 +1,20 @@
 package service
 
 import (
+	"context"
 	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap/zapcore"
 )
 
@@ -48,7 +55,9 @@ func TestHealth(t *testing.T) {
 		{"all is lost", func(w *world) {
 			w.store.fail, w.whitelist.err = errFault, errFault
 			clear(w.whitelist.keys)
-		}, 503, `{"status":"unavailable","reasons":["the store does not answer","the whitelist was not loaded, or cannot be read any more"]}`},
+			w.whitelist.loaded = time.Time{}
+		}, 503, `{"status":"unavailable","reasons":["the store does not answer","the whitelist was not loaded yet"],"warnings":["the whitelist is empty: nobody can submit"]}`},
+		{"stale whitelist", func(w *world) { w.whitelist.err = errFault }, 200, `{"status":"ok","warnings":["the whitelist cannot be read any more: the keys of before count"]}`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -64,10 +73,27 @@ func TestHealth(t *testing.T) {
 	}
 }
 
+// A client that goes away says nothing about the store: no line tells of it, and what is known stays in the metrics.
+func TestClientGone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	get(t, w.service, "/metrics", nil)
+	w.clock.advance(time.Second)
+	gone, leave := context.WithCancel(t.Context())
+	leave()
+	for _, path := range []string{"/health", "/metrics"} {
+		w.service.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(gone, http.MethodGet, path, nil))
+	}
+	w.metric(t, "uptime_online_nodes")
+	if warnings := w.logs.FilterLevelExact(zapcore.WarnLevel).All(); len(warnings) > 0 {
+		t.Errorf("the log says %v", warnings)
+	}
+}
+
 func TestMetrics(t *testing.T) {
 	t.Parallel()
-	loaded := noon().Add(-90 * time.Second)
-	w := newWorld(t, func(o *Options) { o.WhitelistLoaded = func() time.Time { return loaded } })
+	w := newWorld(t, nil)
+	w.whitelist.loaded = noon().Add(-90 * time.Second)
 	url := w.listen(t)
 	client := clientFrom(t, "127.0.0.1")
 	for _, body := range [][]byte{sign(t, w.key, report(noon())), sign(t, newKey(t, 9), report(noon()))} {
@@ -86,10 +112,12 @@ func TestMetrics(t *testing.T) {
 		`uptime_body_bytes{part="rest"} 0`,
 		`uptime_connections 1`,
 		`uptime_connections_refused_total{limit="address"} 0`,
+		`uptime_connections_displaced_total{limit="network"} 0`,
 		`uptime_limited_addresses 1`,
 		`uptime_online_nodes 1`,
 		`uptime_whitelist_keys 1`,
 		`uptime_whitelist_age_seconds 90`,
+		`uptime_whitelist_stale 0`,
 		`uptime_forwarded_missing_total 0`,
 	} {
 		if !strings.Contains(shown.body, "\n"+line+"\n") {
@@ -97,13 +125,53 @@ func TestMetrics(t *testing.T) {
 		}
 	}
 	w.store.set(func(f *fakeStore) { f.fail = errFault })
-	loaded = time.Time{}
+	w.whitelist.loaded, w.whitelist.err = time.Time{}, errFault
 	w.clock.advance(time.Second)
 	shown = send(t, client, newRequest(t, "GET", url+"/metrics", nil))
 	for _, unknown := range []string{"uptime_online_nodes", "uptime_whitelist_age_seconds"} {
 		if shown.status != 200 || strings.Contains(shown.body, unknown) {
 			t.Errorf("%s is shown, although it is not known", unknown)
 		}
+	}
+	if !strings.Contains(shown.body, "\nuptime_whitelist_stale 1\n") {
+		t.Error("nothing tells that the whitelist is stale")
+	}
+}
+
+// Many who ask for metrics at once, or soon after one another, have them gathered once; few of them are answered at the same time, without compression.
+func TestMetricsShared(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	var gathered atomic.Int32
+	w.service.options.Registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "gathered"}, func() float64 { return float64(gathered.Add(1)) }))
+	ask := func() reply { return get(t, w.service, "/metrics", http.Header{"Accept-Encoding": {"gzip"}}) }
+	release := make(chan struct{})
+	w.store.hold = func(context.Context) error { <-release; return nil }
+	var scrapes sync.WaitGroup
+	for range metricsUnderWay {
+		w.service.scrapes <- struct{}{} // the place of the one below
+	}
+	if got := ask(); got.status != 503 || got.header.Get("Retry-After") != "5" {
+		t.Errorf("one too many: %v", got)
+	}
+	for range metricsUnderWay {
+		<-w.service.scrapes
+		scrapes.Go(func() {
+			if got := ask(); got.status != 200 || !strings.Contains(got.body, "\ngathered 1\n") || got.header.Get("Content-Encoding") != "" {
+				t.Errorf("got %v", got)
+			}
+		})
+	}
+	close(release)
+	scrapes.Wait()
+	w.clock.advance(time.Second - 1)
+	ask()
+	if got := gathered.Load(); got != 1 {
+		t.Errorf("within a second they were gathered %d times", got)
+	}
+	w.clock.advance(1)
+	if got := ask(); !strings.Contains(got.body, "\ngathered 2\n") {
+		t.Error("a second later they were not gathered again")
 	}
 }
 
@@ -169,5 +237,8 @@ func TestVerdicts(t *testing.T) {
 			t.Errorf("%s: %+v", one, verdict)
 		}
 		seen[one] = true
+	}
+	if got := outcomeOf(fmt.Errorf("%w: %w", errBodyBroken, net.ErrClosed)); got != clientGone {
+		t.Errorf("of a connection that was closed here: %s", got)
 	}
 }

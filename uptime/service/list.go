@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -19,8 +18,14 @@ import (
 const (
 	// recentTime is how long an answer about the store serves others, too.
 	recentTime = time.Second
+	// listFloor is the least time between two makings of the list here, however many submissions come meanwhile: so long one may be unseen.
+	listFloor = 250 * time.Millisecond
 	// listTime is how long the store may take to tell who is online.
 	listTime = 10 * time.Second
+	// readingTime is how long a client may take to read the list, or the metrics: as long as one does, the list of that moment stays in memory.
+	readingTime = 15 * time.Second
+	// listsPerAddress is how many lists one address may have under way.
+	listsPerAddress = 64
 )
 
 // list is the online list as it was read last.
@@ -29,7 +34,7 @@ type list struct {
 	changes atomic.Uint64 // submissions accepted here
 }
 
-// changed says that whoever asks from now on must see what was just accepted.
+// changed says that the list lacks what was just accepted.
 func (l *list) changed() { l.changes.Add(1) }
 
 // onlineList is what the store said at one time.
@@ -64,19 +69,16 @@ type detailedEntry struct {
 	BuiltWithCommitSHA string    `json:"built_with_commit_sha,omitempty"`
 }
 
-// nodes returns the list, at most a second old, with all that was accepted here before the call.
+// nodes returns the list, at most a second old. All that was accepted here is in it, but for what came within listFloor before the call.
 func (s *Service) nodes(ctx context.Context) (*onlineList, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, listTime, fmt.Errorf("%w: no answer within %s", ErrUnavailable, listTime))
-	defer cancel()
 	changes := s.list.changes.Load()
 	now := s.options.Now()
-	online, err := s.list.recent.get(ctx,
+	online, err := s.list.recent.get(ctx, listTime, fmt.Errorf("%w: no answer within %s", ErrUnavailable, listTime),
 		func(l *onlineList) bool {
-			age := now.Sub(l.at) // below 0 if another caller asked while this one waited
+			age := now.Sub(l.at).Abs() // below 0 if another caller asked while this one waited
 			// A failure serves those who wait, even if there were submissions since: else each would wait for its own.
-			return age < recentTime && age > -recentTime && (l.changes >= changes || l.err != nil)
-		},
-		func() *onlineList { return s.readList(ctx) })
+			return age < listFloor || age < recentTime && (l.changes >= changes || l.err != nil)
+		}, s.readList)
 	if err == nil {
 		err = online.err
 	}
@@ -89,7 +91,11 @@ func (s *Service) nodes(ctx context.Context) (*onlineList, error) {
 // readList asks the store.
 func (s *Service) readList(ctx context.Context) *onlineList {
 	online := &onlineList{at: s.options.Now(), changes: s.list.changes.Load()}
-	if online.nodes, online.err = s.options.Store.Online(ctx, online.at.Add(-s.options.Retention).UTC()); online.err != nil {
+	online.nodes, online.err = s.options.Store.Online(ctx, online.at.Add(-s.options.Retention).UTC())
+	if online.err != nil {
+		if ctx.Err() != nil {
+			online.err = fmt.Errorf("%w: %w", context.Cause(ctx), online.err)
+		}
 		return online
 	}
 	s.metrics.online.WithLabelValues().Set(float64(len(online.nodes)))
@@ -129,11 +135,18 @@ func newDocument(value any) (document, error) {
 
 // online answers GET /v1/online.
 func (s *Service) online(w http.ResponseWriter, r *http.Request) {
-	detailed, err := wantsDetails(r.URL.RawQuery)
+	detailed, err := wantsDetails(r)
 	if err != nil {
 		writeError(w, http.StatusBadRequest, err.Error())
 		return
 	}
+	from, _, _ := s.proxies.client(r) // those of whom nothing is known are counted as one
+	of := originOf(from)
+	if !s.readers.enter(of) {
+		writeBusy(w, "Too many lists are on their way to this address")
+		return
+	}
+	defer s.readers.leave(of)
 	nodes, err := s.nodes(r.Context())
 	if err != nil {
 		s.listFailed(w, err)
@@ -151,20 +164,54 @@ func (s *Service) online(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-cache") // to be kept, and asked about each time
 	w.Header().Set("ETag", answer.tag)
+	hurry(w)
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(answer.content))
 }
 
-// wantsDetails reads the query, which says ?details=true or nothing.
-func wantsDetails(query string) (bool, error) {
-	values, err := url.ParseQuery(query)
-	details := values["details"]
+// hurry gives a client readingTime for the answer that is written from now on. A writer without deadlines is one of a test.
+func hurry(w http.ResponseWriter) {
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(readingTime))
+}
+
+// crowd counts what is under way for each address. Safe for concurrent use.
+type crowd struct {
+	most int // of one address
+
+	mu        sync.Mutex
+	addresses map[origin]int
+}
+
+func newCrowd(most int) *crowd { return &crowd{most: most, addresses: map[origin]int{}} }
+
+// enter tells whether an address may have one more; then it is followed by leave.
+func (c *crowd) enter(of origin) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.addresses[of] >= c.most {
+		return false
+	}
+	c.addresses[of]++
+	return true
+}
+
+func (c *crowd) leave(of origin) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.addresses[of]--; c.addresses[of] == 0 {
+		delete(c.addresses, of)
+	}
+}
+
+// wantsDetails reads the query: other keys than details are ignored, as existing services do with all of them.
+func wantsDetails(r *http.Request) (bool, error) {
+	details := r.URL.Query()["details"]
 	switch {
-	case err == nil && len(values) == 0:
+	case len(details) == 0, len(details) == 1 && details[0] == "false":
 		return false, nil
-	case err == nil && len(values) == 1 && len(details) == 1 && details[0] == "true":
+	case len(details) == 1 && details[0] == "true":
 		return true, nil
 	}
-	return false, errors.New("The query is not understood: ask with ?details=true or without a query") //nolint:staticcheck // it is the answer's text
+	return false, errors.New("The query is not understood: details is true or false") //nolint:staticcheck // it is the answer's text
 }
 
 // listFailed answers when the list cannot be had: never with an empty one.
@@ -176,6 +223,5 @@ func (s *Service) listFailed(w http.ResponseWriter, err error) {
 		writeError(w, verdict.status, verdict.message)
 		return
 	}
-	w.Header().Set("Retry-After", seconds(retryTime))
-	writeError(w, verdict.status, "The list of nodes online cannot be had just now")
+	writeBusy(w, "The list of nodes online cannot be had just now")
 }

@@ -3,12 +3,16 @@ package service
 import (
 	"context"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
+	"weak"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -58,8 +62,14 @@ func TestList(t *testing.T) {
 	if detailed.body != wantDetails {
 		t.Errorf("details: %s", detailed.body)
 	}
-	for _, query := range []string{"?details=false", "?details=", "?details", "?details=true&details=true", "?details=true&x=1", "?x", "?details=true;x", "?%zz"} {
-		if got := get(t, w.service, "/v1/online"+query, nil); got.status != 400 || got.body != `{"error":"The query is not understood: ask with ?details=true or without a query"}` {
+	// As in existing services, what is not known does not matter.
+	for query, wants := range map[string]string{"?details=false": want, "?x": want, "?_=17&x=%22": want, "?Details=true": want, "?%zz": want, "?x=1&details=true": wantDetails} {
+		if got := get(t, w.service, "/v1/online"+query, nil); got.status != 200 || got.body != wants {
+			t.Errorf("%s: %v", query, got)
+		}
+	}
+	for _, query := range []string{"?details=", "?details", "?details=1", "?details=True", "?details=true&details=true", "?details=true&details=false"} {
+		if got := get(t, w.service, "/v1/online"+query, nil); got.status != 400 || got.body != `{"error":"The query is not understood: details is true or false"}` {
 			t.Errorf("%s: %v", query, got)
 		}
 	}
@@ -135,7 +145,7 @@ func TestListFailing(t *testing.T) {
 	}
 }
 
-// Readers at once ask the store once; a submission is seen by those who ask after it.
+// Readers at once ask the store once; a submission is seen by those who ask a little later.
 func TestListShared(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
@@ -163,6 +173,11 @@ func TestListShared(t *testing.T) {
 	if got := send(t, clientFrom(t, "127.0.0.1"), newRequest(t, "POST", w.listen(t)+submitPath, sign(t, w.key, report(noon())))); got.status != 200 {
 		t.Fatal(got)
 	}
+	w.clock.advance(listFloor - 1)
+	if got := get(t, w.service, "/v1/online", nil); got.body != "[]" {
+		t.Error("the list was made anew before its time")
+	}
+	w.clock.advance(1)
 	if got := get(t, w.service, "/v1/online", nil); got.body == "[]" {
 		t.Error("the submission is not seen")
 	}
@@ -210,4 +225,158 @@ func TestListWaiting(t *testing.T) {
 	if _, err := w.service.nodes(ctx); err == nil {
 		t.Error("no error")
 	}
+}
+
+// The store's answer serves others when the one who asked has gone: no question is broken off.
+func TestAskerGone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil)
+		release := make(chan struct{})
+		w.store.hold = func(ctx context.Context) error {
+			select {
+			case <-release:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		ctx, leave := context.WithCancel(t.Context())
+		answers := make(chan error, 2)
+		ask := func(ctx context.Context) {
+			_, err := w.service.nodes(ctx)
+			answers <- err
+		}
+		go ask(ctx)
+		synctest.Wait()
+		leave()
+		go ask(t.Context())
+		synctest.Wait()
+		close(release)
+		for range 2 {
+			if err := <-answers; err != nil {
+				t.Error(err)
+			}
+		}
+		if _, reads := w.store.count(); reads != 1 {
+			t.Errorf("the store was asked %d times", reads)
+		}
+	})
+}
+
+// A store that does not answer is given up by all who wait at the same time, whoever asked it.
+func TestStoreSilent(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil)
+		w.store.hold = func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+		began := time.Now()
+		var readers sync.WaitGroup
+		for range 3 {
+			readers.Go(func() {
+				if got := get(t, w.service, "/v1/online", nil); got.status != 503 {
+					t.Errorf("got %v", got)
+				}
+			})
+		}
+		readers.Wait()
+		if took := time.Since(began); took != listTime {
+			t.Errorf("it took %s", took)
+		}
+	})
+}
+
+// slowReader asks for the list and reads nothing of it.
+func slowReader(tb testing.TB, network *pipes, from string) visitor {
+	tb.Helper()
+	v := network.visit(tb, from)
+	if _, err := io.WriteString(v, "GET /v1/online HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+		tb.Fatal(err)
+	}
+	synctest.Wait()
+	return v
+}
+
+// fill has so many nodes online that the list does not fit into the server's buffers.
+func (w *world) fill() {
+	for i := range 200 {
+		w.store.put(Online{Submitter: fmt.Sprintf("B62%060d", i), RemoteAddr: "10.0.0.8", PeerID: "p", CreatedAt: time.Now(), LastSeen: time.Now()})
+	}
+}
+
+// However fast the list changes, and however slowly it is read: old lists do not pile up.
+func TestOldLists(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w, network := visited(t, func(o *Options) { o.Now = time.Now })
+		w.fill()
+		var versions []weak.Pointer[byte]
+		alive := func() (count int) {
+			runtime.GC()
+			for _, version := range versions {
+				if version.Value() != nil {
+					count++
+				}
+			}
+			return count
+		}
+		most := 0
+		for i := range 1000 { // in 50 s
+			w.store.put(Online{Submitter: "B62a", RemoteAddr: fmt.Sprint(i), PeerID: "p", CreatedAt: time.Now(), LastSeen: time.Now()})
+			w.service.list.changed()
+			slowReader(t, network, fmt.Sprintf("10.0.%d.%d", i/250, i%250))
+			online, err := w.service.nodes(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			document, err := online.plain()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if last := weak.Make(&document.content[0]); len(versions) == 0 || versions[len(versions)-1] != last {
+				versions = append(versions, last)
+			}
+			if i%100 == 99 {
+				most = max(most, alive())
+			}
+			pass(50 * time.Millisecond)
+		}
+		if made := int(50 * time.Second / listFloor); len(versions) != made {
+			t.Errorf("%d lists were made, want %d", len(versions), made)
+		}
+		// Those of whom nothing is read are held for readingTime; more would not come of it if nobody held any.
+		if limit := int(readingTime/listFloor) + 2; most > limit || most < limit/2 {
+			t.Errorf("%d lists were held at once, at most %d should be", most, limit)
+		}
+	})
+}
+
+// An address that reads slowly has so many lists under way and no more; others have theirs.
+func TestListsOfAddress(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w, network := visited(t, func(o *Options) { o.Now = time.Now })
+		w.fill()
+		for range listsPerAddress {
+			slowReader(t, network, "10.0.0.1")
+		}
+		ask := func(from string) (int, string) {
+			v := slowReader(t, network, from)
+			answer, err := http.ReadResponse(v.in, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return answer.StatusCode, answer.Header.Get("Retry-After")
+		}
+		if status, retry := ask("10.0.0.1"); status != 503 || retry != "5" {
+			t.Errorf("one too many: %d, Retry-After %q", status, retry)
+		}
+		if status, _ := ask("10.0.0.2"); status != 200 {
+			t.Errorf("another address: %d", status)
+		}
+		pass(readingTime)
+		if status, _ := ask("10.0.0.1"); status != 200 {
+			t.Errorf("afterwards: %d", status)
+		}
+	})
 }

@@ -1,9 +1,11 @@
 package service
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -21,6 +23,7 @@ type metrics struct {
 	unnamed      prometheus.Counter
 	connections  prometheus.Gauge
 	refused      *prometheus.CounterVec // connections, by limit
+	displaced    *prometheus.CounterVec // connections, by limit
 	online       *prometheus.GaugeVec   // without labels; absent while not known
 }
 
@@ -43,6 +46,7 @@ func newMetrics() *metrics {
 		unnamed:     prometheus.NewCounter(prometheus.CounterOpts{Name: "uptime_forwarded_missing_total", Help: "Submissions of a trusted proxy that names no client."}),
 		connections: prometheus.NewGauge(prometheus.GaugeOpts{Name: "uptime_connections", Help: "Open connections."}),
 		refused:     counter("connections_refused_total", "Connections closed at once, by the limit that was reached.", "limit"),
+		displaced:   counter("connections_displaced_total", "Connections without a request under way that were closed for others, by the limit that was reached.", "limit"),
 		online: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "uptime_online_nodes", Help: "Nodes online, by submitter and peer ID. Absent while the store does not tell.",
 		}, nil),
@@ -50,8 +54,10 @@ func newMetrics() *metrics {
 	for _, known := range outcomes() { // so that the first one is seen to rise
 		m.submissions.WithLabelValues(string(known))
 	}
-	m.refused.WithLabelValues(limitAll)
-	m.refused.WithLabelValues(limitAddress)
+	for _, limit := range []string{limitAll, limitAddress, limitNetwork} {
+		m.refused.WithLabelValues(limit)
+		m.displaced.WithLabelValues(limit)
+	}
 	return m
 }
 
@@ -69,14 +75,18 @@ func (m *metrics) register(s *Service) error {
 	part := func(name string) prometheus.Labels { return prometheus.Labels{"part": name} }
 	const bodies = "Memory of submissions under way, by part: the first MiB of each, and the rest."
 	all := []prometheus.Collector{
-		m.submissions, m.requests, m.duration, m.verification, m.waiting, m.unnamed, m.connections, m.refused, m.online,
+		m.submissions, m.requests, m.duration, m.verification, m.waiting, m.unnamed, m.connections, m.refused, m.displaced, m.online,
 		gauge("body_bytes", bodies, part("first"), func() float64 { first, _ := s.memory.inUse(); return float64(first) }),
 		gauge("body_bytes", bodies, part("rest"), func() float64 { _, rest := s.memory.inUse(); return float64(rest) }),
 		gauge("limited_addresses", "Addresses whose refused submissions are remembered.", nil, func() float64 { return float64(s.failures.size()) }),
 		gauge("whitelist_keys", "Keys that may submit.", nil, func() float64 { return float64(s.options.Whitelist.Size()) }),
-	}
-	if loaded := s.options.WhitelistLoaded; loaded != nil {
-		all = append(all, age{loaded, s.options.Now})
+		gauge("whitelist_stale", "1 while the whitelist cannot be read, so that the keys of before count; else 0.", nil, func() float64 {
+			if s.options.Whitelist.Healthy() != nil {
+				return 1
+			}
+			return 0
+		}),
+		age{s.options.Whitelist.Loaded, s.options.Now},
 	}
 	for _, one := range all {
 		if err := s.options.Registry.Register(one); err != nil {
@@ -105,15 +115,45 @@ func (a age) Collect(out chan<- prometheus.Metric) {
 	}
 }
 
-// metricsHandler answers GET /metrics.
-func (s *Service) metricsHandler() http.HandlerFunc {
-	// An error of the registry is one of somebody else's metric; the others are shown all the same.
-	shown := promhttp.HandlerFor(s.options.Registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError})
-	return func(w http.ResponseWriter, r *http.Request) {
-		if _, err := s.nodes(r.Context()); err != nil {
-			s.metrics.online.Reset()
-			s.log.failed("list_failed", zapcore.WarnLevel, "the metrics lack the nodes online", err)
-		}
-		shown.ServeHTTP(w, r)
+// metricsUnderWay is how many answers with metrics there may be at once.
+const metricsUnderWay = 8
+
+// gathering is all metrics of one moment.
+type gathering struct {
+	shown http.Handler
+	at    time.Time
+}
+
+// showMetrics answers GET /metrics with figures that are at most a second old.
+func (s *Service) showMetrics(w http.ResponseWriter, r *http.Request) {
+	select {
+	case s.scrapes <- struct{}{}:
+		defer func() { <-s.scrapes }()
+	default:
+		writeBusy(w, "The metrics are on their way to others")
+		return
 	}
+	now := s.options.Now()
+	gathered, err := s.gathered.get(r.Context(), listTime, fmt.Errorf("%w: no metrics within %s", ErrUnavailable, listTime),
+		func(g *gathering) bool { return now.Sub(g.at).Abs() < recentTime }, s.gather)
+	if err != nil {
+		writeBusy(w, "The metrics cannot be had just now")
+		return
+	}
+	hurry(w)
+	gathered.shown.ServeHTTP(w, r)
+}
+
+// gather reads all metrics, once.
+func (s *Service) gather(ctx context.Context) *gathering {
+	at := s.options.Now()
+	if _, err := s.nodes(ctx); err != nil {
+		s.metrics.online.Reset()
+		s.log.failed("list_failed", zapcore.WarnLevel, "the metrics lack the nodes online", err)
+	}
+	families := sync.OnceValues(s.options.Registry.Gather)
+	_, _ = families() // now; the error is shown by the handler
+	// An error of the registry is one of somebody else's metric; the others are shown all the same.
+	options := promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError, DisableCompression: true}
+	return &gathering{shown: promhttp.HandlerFor(prometheus.GathererFunc(families), options), at: at}
 }

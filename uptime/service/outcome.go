@@ -3,6 +3,8 @@ package service
 import (
 	"context"
 	"errors"
+	"math"
+	"net"
 	"net/http"
 
 	"go.uber.org/zap/zapcore"
@@ -114,6 +116,19 @@ func (o outcome) verdict() verdict {
 	return verdict{status: http.StatusInternalServerError, message: ours, level: zapcore.ErrorLevel}
 }
 
+// cost is what a submission of which so many bytes were read costs its address. Too many of a key are no fault of the address while they are of the
+// usual size; large ones would have the processors busy without end.
+func (o outcome) cost(read int) int {
+	cost := min(read/firstPart, math.MaxInt16)
+	switch {
+	case o.verdict().charged:
+		return 1 + cost
+	case o == tooMany:
+		return cost
+	}
+	return 0
+}
+
 // outcomeOf finds the outcome of an error; one that is not known is a fault on our side.
 func outcomeOf(err error) outcome {
 	for _, known := range []struct {
@@ -121,6 +136,7 @@ func outcomeOf(err error) outcome {
 		outcome outcome
 	}{
 		{context.Canceled, clientGone}, // whatever else went wrong because of it
+		{net.ErrClosed, clientGone},    // by us, to make room or at the end: no fault of the client
 		{errForwarded, badForwarded},
 		{errNoMemory, noMemory},
 		{errBodySlow, bodySlow},

@@ -61,7 +61,7 @@ type Online struct {
 	ControlPort        uint16
 	PeerID             string
 	BuiltWithCommitSHA string
-	// CreatedAt is that of the submission which describes the node, LastSeen when the latest one was received; both UTC.
+	// CreatedAt is that of the submission which describes the node, LastSeen when it was received; both UTC.
 	CreatedAt, LastSeen time.Time
 }
 
@@ -70,6 +70,8 @@ type Whitelist interface {
 	Contains(submitter mina.PublicKey) bool
 	// Healthy returns nil while a list is loaded and could be read lately; an empty list is healthy.
 	Healthy() error
+	// Loaded is when the keys were last known to be those of their source, zero for never.
+	Loaded() time.Time
 	// Size is the number of keys.
 	Size() int
 }

@@ -25,8 +25,6 @@ type Options struct {
 	Store Store
 	// Whitelist says who may submit.
 	Whitelist Whitelist
-	// WhitelistLoaded returns when the whitelist in use was read, zero for never; nil leaves its age out of the metrics.
-	WhitelistLoaded func() time.Time
 	// Archive keeps whole submissions; nil keeps none.
 	Archive Archive
 	// Now is the wall clock, the nodes' own; nil means time.Now.
@@ -50,8 +48,9 @@ type Options struct {
 // Limits bound what clients can use up. Zero fields mean the defaults that are given with them. An address is an IPv4 address, or the 64-bit prefix of
 // an IPv6 address.
 type Limits struct {
-	// Connections is how many there may be at once (4096), and ConnectionsPerAddress from one address (1024) unless it is a trusted proxy's; any more are
-	// closed at once.
+	// Connections is how many there may be at once (4096), and ConnectionsPerAddress from one address (512) unless it is a trusted proxy's. From an
+	// IPv6 network of 48 bits there may be twice as many. For any more, the connection is closed that has waited longest for a header or a next
+	// request.
 	Connections, ConnectionsPerAddress int
 	// FirstMemory bounds the memory of the bodies under way up to the first MiB of each, of which one address may have a quarter, and RestMemory that
 	// of what is beyond, in bytes (256 MiB each). They are apart so that large bodies cannot keep out the usual ones. Buffers that were outgrown
@@ -60,7 +59,8 @@ type Limits struct {
 	// LargePerAddress is how many bodies beyond 1 MiB one address may have under way (2).
 	LargePerAddress int
 	// Failures is how many refused submissions an address may have on its account (100), and FailuresPerSecond how fast it is forgiven (1). Each costs 1, and 1 more
-	// for each full MiB that was read. Beyond, its submissions are refused unread; those under way are charged all the same, up to four times as much again.
+	// for each full MiB that was read, which those cost, too, that are too many of a key. Beyond, its submissions are refused unread, but for two a second
+	// of at most 1 MiB; those under way are charged all the same, up to four times as much again.
 	// Accepted submissions cost nothing: a thousand nodes may be behind one address.
 	Failures          int
 	FailuresPerSecond float64
@@ -74,7 +74,7 @@ type Limits struct {
 func (l Limits) withDefaults() Limits {
 	return Limits{
 		Connections:           cmp.Or(l.Connections, 4096),
-		ConnectionsPerAddress: cmp.Or(l.ConnectionsPerAddress, 1024),
+		ConnectionsPerAddress: cmp.Or(l.ConnectionsPerAddress, 512),
 		FirstMemory:           cmp.Or(l.FirstMemory, 256<<20),
 		RestMemory:            cmp.Or(l.RestMemory, 256<<20),
 		LargePerAddress:       cmp.Or(l.LargePerAddress, 2),
@@ -133,17 +133,21 @@ func (o Options) validate() error {
 //
 //	POST /v1/submit   takes a submission (uptime, section 4)
 //	GET  /v1/online   the nodes that were heard of late (uptime, section 5); ?details=true tells more of each
-//	GET  /health      whether it can do its work: 200 or 503, with reasons
+//	GET  /health      whether it can do its work: 200, perhaps with warnings, or 503, with reasons
 //	GET  /metrics     figures for Prometheus
 type Service struct {
 	options  Options
-	mux      *http.ServeMux
+	paths    map[string]http.HandlerFunc
+	unknown  http.HandlerFunc // of every other path
 	proxies  proxies
 	memory   *memory
 	failures *failures
 	turns    chan struct{} // one element for each signature that is being verified
 	list     list
+	readers  *crowd // of lists
 	health   recent[storeHealth]
+	gathered recent[gathering]
+	scrapes  chan struct{} // one element for each answer with metrics
 	metrics  *metrics
 	log      *quietLog
 }
@@ -156,13 +160,16 @@ func New(options Options) (*Service, error) {
 	}
 	s := &Service{
 		options:  options,
-		mux:      http.NewServeMux(),
+		paths:    map[string]http.HandlerFunc{},
 		proxies:  options.TrustedProxies,
 		memory:   newMemory(options.Limits),
 		failures: newFailures(options.Limits),
 		turns:    make(chan struct{}, options.Limits.Verifications),
 		list:     list{recent: newRecent[onlineList]()},
+		readers:  newCrowd(listsPerAddress),
 		health:   newRecent[storeHealth](),
+		gathered: newRecent[gathering](),
+		scrapes:  make(chan struct{}, metricsUnderWay),
 		log:      newQuietLog(options.Logger.Named("uptime"), options.Now),
 	}
 	s.metrics = newMetrics()
@@ -173,8 +180,15 @@ func New(options Options) (*Service, error) {
 	return s, nil
 }
 
-// ServeHTTP answers a request.
-func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
+// ServeHTTP answers a request. A path is served as it is written: none is mended and redirected, so that a mistyped one does not look like success
+// to a node.
+func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if handler, known := s.paths[r.URL.Path]; known {
+		handler(w, r)
+		return
+	}
+	s.unknown(w, r)
+}
 
 const (
 	submitPath = "/v1/submit"
@@ -182,19 +196,18 @@ const (
 )
 
 func (s *Service) route() {
-	s.handle(submitPath, s.submit, http.MethodPost)
-	s.handle(onlinePath, s.online, http.MethodGet, http.MethodHead)
-	s.handle("/health", s.showHealth, http.MethodGet, http.MethodHead)
-	s.handle("/metrics", s.metricsHandler(), http.MethodGet, http.MethodHead)
-	s.handle("/", func(w http.ResponseWriter, _ *http.Request) {
-		// A mistyped path must not look like success to a node.
+	s.paths[submitPath] = s.answer(submitPath, s.submit, http.MethodPost)
+	s.paths[onlinePath] = s.answer(onlinePath, s.online, http.MethodGet, http.MethodHead)
+	s.paths["/health"] = s.answer("/health", s.showHealth, http.MethodGet, http.MethodHead)
+	s.paths["/metrics"] = s.answer("/metrics", s.showMetrics, http.MethodGet, http.MethodHead)
+	s.unknown = s.answer("/", func(w http.ResponseWriter, _ *http.Request) {
 		writeError(w, http.StatusNotFound, "Nothing is served at this path: POST "+submitPath+" takes submissions, GET "+onlinePath+" lists the nodes online")
 	})
 }
 
-// handle serves a path for the methods given, or for all.
-func (s *Service) handle(path string, handler http.HandlerFunc, methods ...string) {
-	s.mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
+// answer has a handler answer for the methods given, or for all, and counts it under a path.
+func (s *Service) answer(path string, handler http.HandlerFunc, methods ...string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
 		began := time.Now()
 		out := &recorder{ResponseWriter: w, code: http.StatusOK}
 		out.Header().Set("X-Content-Type-Options", "nosniff")
@@ -212,7 +225,7 @@ func (s *Service) handle(path string, handler http.HandlerFunc, methods ...strin
 			writeError(out, http.StatusMethodNotAllowed, "This path allows "+allowed)
 		}
 		s.metrics.request(path, out.code, time.Since(began))
-	})
+	}
 }
 
 // recorder remembers the status of an answer.

@@ -56,7 +56,9 @@ func (s *Service) take(w http.ResponseWriter, r *http.Request, a *arrival) (outc
 	case r.ContentLength > s.options.MaxBody:
 		return tooLong, fmt.Errorf("%d bytes are announced, %d are taken", r.ContentLength, s.options.MaxBody)
 	}
-	if a.wait = s.failures.wait(originOf(a.from), s.options.Now()); a.wait > 0 {
+	of, now := originOf(a.from), s.options.Now()
+	a.wait = s.failures.wait(of, now)
+	if a.wait > 0 && (r.ContentLength > firstPart || !s.failures.spare(of, now)) {
 		return limited, nil
 	}
 	content, err := a.body.read(w, r)
@@ -168,8 +170,8 @@ func (s *Service) accept(ctx context.Context, report Accepted) error {
 func (s *Service) conclude(w http.ResponseWriter, a *arrival, result outcome, err error) {
 	verdict := result.verdict()
 	s.metrics.submissions.WithLabelValues(string(result)).Inc()
-	if verdict.charged {
-		s.failures.charge(originOf(a.from), cost(a.read), s.options.Now())
+	if cost := result.cost(a.read); cost > 0 {
+		s.failures.charge(originOf(a.from), cost, s.options.Now())
 	}
 	if result != taken {
 		s.log.refused(result, a, err)

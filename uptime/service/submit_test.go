@@ -51,6 +51,8 @@ func TestAnswers(t *testing.T) {
 		{name: "method with a body", method: "PUT", body: good, status: 405, answer: `{"error":"This path allows POST"}`},
 		{name: "path", path: "/v1/submitt", body: good, status: 404,
 			answer: `{"error":"Nothing is served at this path: POST /v1/submit takes submissions, GET /v1/online lists the nodes online"}`},
+		{name: "two slashes", path: "//v1/submit", body: good, status: 404,
+			answer: `{"error":"Nothing is served at this path: POST /v1/submit takes submissions, GET /v1/online lists the nodes online"}`},
 		{name: "no length", body: good, request: func(r *http.Request) { r.Body, r.ContentLength = io.NopCloser(oddBody{bytes.NewReader(good)}), -1 },
 			status: 411, outcome: noLength},
 		{name: "too long", body: bytes.Repeat([]byte{' '}, 200_001), status: 413, outcome: tooLong},
@@ -234,6 +236,17 @@ func TestFailuresOfAddress(t *testing.T) {
 			t.Fatal(got)
 		}
 	}
+	// Two a second are looked at all the same, unless they are large: an honest node may be behind the same address.
+	large := append(sign(t, w.key, report(noon().Add(time.Second))), bytes.Repeat([]byte{' '}, firstPart)...)
+	if got := send(t, bad, newRequest(t, "POST", url+submitPath, large)); got.status != 429 {
+		t.Errorf("a large one: %v", got)
+	}
+	for i, want := range []int{200, 200, 429} {
+		r := report(noon().Add(time.Duration(2+i) * time.Second))
+		if got := send(t, bad, newRequest(t, "POST", url+submitPath, sign(t, w.key, r))); got.status != want {
+			t.Errorf("honest submission %d: %v", i, got)
+		}
+	}
 	body := sign(t, w.key, report(noon()))
 	// A body that never comes: the answer does not wait for it.
 	pipe, _ := io.Pipe()
@@ -259,6 +272,15 @@ func TestFailuresOfAddress(t *testing.T) {
 		if got := send(t, good, newRequest(t, "POST", url+submitPath, sign(t, w.key, r))); got.status != 429 || got.header.Get("Retry-After") != "" {
 			t.Errorf("submission %d: %v", i, got)
 		}
+	}
+	// What is large is, though it is too many: a key could have such verified without end.
+	r := report(noon().Add(2 * time.Minute))
+	r.Block = make([]byte, 3<<20)
+	if got := send(t, good, newRequest(t, "POST", url+submitPath, sign(t, w.key, r))); got.status != 429 || got.header.Get("Retry-After") != "" {
+		t.Errorf("a large one: %v", got)
+	}
+	if got := send(t, good, newRequest(t, "POST", url+submitPath, append(sign(t, w.key, r), ' '))); got.status != 429 || got.header.Get("Retry-After") == "" {
+		t.Errorf("after a large one: %v", got)
 	}
 	w.checkLogs(t)
 }

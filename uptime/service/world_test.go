@@ -91,8 +91,6 @@ func (f *fakeStore) Accept(ctx context.Context, a Accepted) error {
 	f.accepted++
 	node := a.Submitter.String() + "/" + a.PeerID
 	if old, known := f.nodes[node]; known && old.CreatedAt.After(a.CreatedAt) {
-		old.LastSeen = a.ReceivedAt
-		f.nodes[node] = old
 		return nil
 	}
 	f.nodes[node] = Online{
@@ -137,12 +135,14 @@ func (f *fakeStore) count() (accepted, reads int) {
 
 // fakeWhitelist is a Whitelist that does not change while it is used.
 type fakeWhitelist struct {
-	keys map[mina.PublicKey]bool
-	err  error
+	keys   map[mina.PublicKey]bool
+	loaded time.Time
+	err    error
 }
 
 func (f *fakeWhitelist) Contains(key mina.PublicKey) bool { return f.keys[key] }
 func (f *fakeWhitelist) Healthy() error                   { return f.err }
+func (f *fakeWhitelist) Loaded() time.Time                { return f.loaded }
 func (f *fakeWhitelist) Size() int                        { return len(f.keys) }
 
 // fakeArchive remembers where submissions came from.
@@ -223,7 +223,7 @@ func newWorld(tb testing.TB, change func(*Options)) *world {
 	core, logs := observer.New(zap.DebugLevel)
 	w := &world{
 		store: newFakeStore(), archive: &fakeArchive{}, clock: &clock{now: noon()}, key: key, logs: logs,
-		whitelist: &fakeWhitelist{keys: map[mina.PublicKey]bool{key.PublicKey(): true}},
+		whitelist: &fakeWhitelist{keys: map[mina.PublicKey]bool{key.PublicKey(): true}, loaded: noon()},
 	}
 	options := Options{Store: w.store, Whitelist: w.whitelist, Archive: w.archive, Now: w.clock.Now, Logger: zap.New(core)}
 	if change != nil {

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -28,7 +29,8 @@ type Memory struct {
 // key is what is known of one submitter.
 type key struct {
 	name        string
-	submissions []submission              // not many more than PerHour, so that looking through them costs little
+	submissions []submission // in the order in which they were received
+	digests     map[[32]byte]struct{}
 	nodes       map[string]service.Online // by peer ID
 }
 
@@ -59,7 +61,7 @@ func (m *Memory) Accept(_ context.Context, s service.Accepted) error {
 	}
 	k := m.keys[s.Submitter]
 	if k == nil {
-		k = &key{name: s.Submitter.String(), nodes: make(map[string]service.Online)}
+		k = &key{name: s.Submitter.String(), digests: make(map[[32]byte]struct{}), nodes: make(map[string]service.Online)}
 	}
 	if err := k.refuse(&s, m.options.PerHour); err != nil {
 		return err
@@ -69,7 +71,7 @@ func (m *Memory) Accept(_ context.Context, s service.Accepted) error {
 	}
 	m.entries++
 	m.keys[s.Submitter] = k
-	k.submissions = append(k.submissions, submission{s.Digest, s.CreatedAt.UnixMicro(), s.ReceivedAt.UnixMicro()})
+	k.remember(&s)
 	old, known := k.nodes[s.PeerID]
 	if known && old.CreatedAt.After(s.CreatedAt) && old.LastSeen.After(s.ReceivedAt.Add(-m.options.Retention)) {
 		return nil
@@ -83,21 +85,26 @@ func (m *Memory) Accept(_ context.Context, s service.Accepted) error {
 
 // refuse tells what keeps a submission of this key from being accepted.
 func (k *key) refuse(s *service.Accepted, perHour int) error {
-	begin, count := s.ReceivedAt.Add(-hour).UnixMicro(), 0
-	repeated := false
-	for i := range k.submissions {
-		if k.submissions[i].received > begin {
-			count++
-		}
-		repeated = repeated || k.submissions[i].digest == s.Digest
-	}
-	switch {
-	case count >= perHour:
+	if len(k.submissions)-k.until(s.ReceivedAt.Add(-hour)) >= perHour {
 		return service.ErrTooMany
-	case repeated:
+	}
+	if _, repeated := k.digests[s.Digest]; repeated {
 		return service.ErrReplayed
 	}
 	return nil
+}
+
+// remember adds a submission, nearly always as the last one.
+func (k *key) remember(s *service.Accepted) {
+	k.digests[s.Digest] = struct{}{}
+	k.submissions = slices.Insert(k.submissions, k.until(s.ReceivedAt), submission{s.Digest, s.CreatedAt.UnixMicro(), s.ReceivedAt.UnixMicro()})
+}
+
+// until returns how many submissions were received at that time or before.
+func (k *key) until(at time.Time) int {
+	after := at.UnixMicro() + 1
+	count, _ := slices.BinarySearchFunc(k.submissions, after, func(s submission, after int64) int { return cmp.Compare(s.received, after) })
+	return count
 }
 
 // sweep drops what has expired. It takes time in proportion to all that is remembered, which is why it is not done each time.
@@ -107,7 +114,13 @@ func (m *Memory) sweep(now time.Time) {
 	before := now.Add(-m.options.needed()).UnixMicro()
 	gone := now.Add(-m.options.Retention - slack)
 	for public, k := range m.keys {
-		k.submissions = slices.DeleteFunc(k.submissions, func(s submission) bool { return max(s.created, s.received) < before })
+		k.submissions = slices.DeleteFunc(k.submissions, func(s submission) bool {
+			isOld := max(s.created, s.received) < before
+			if isOld {
+				delete(k.digests, s.digest)
+			}
+			return isOld
+		})
 		for peer, node := range k.nodes {
 			if node.LastSeen.Before(gone) {
 				delete(k.nodes, peer)

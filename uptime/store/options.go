@@ -30,7 +30,7 @@ type Options struct {
 	// PerHour is how many submissions of a key are accepted in any hour. 0 means 120.
 	PerHour int
 	// MaxEntries is how many submissions of the last hour, or of the retention if it is longer, a [Memory] remembers; there are never
-	// more nodes than that. Further ones are refused as service.ErrFull. 0 means 1,000,000. One takes 64 bytes (BenchmarkMemory),
+	// more nodes than that. Further ones are refused as service.ErrFull. 0 means 1,000,000. One takes 150 bytes (BenchmarkMemory),
 	// twice that while its submitter's are growing. A [Database] has no such bound.
 	MaxEntries int
 	// KeepSubmissions is how long a [Database] keeps the history of submissions, wall time: not less than what is needed to refuse

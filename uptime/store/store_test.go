@@ -427,6 +427,20 @@ func BenchmarkAccept(b *testing.B) {
 	b.Run("database, several at once", func(b *testing.B) { benchmarkAccept(b, newDatabase(b, newPool(b, newURI(b)), options), true) })
 }
 
+// BenchmarkFullHour is the refusal of a submission of a key that has had very many within the hour: it has the lock for no longer than that of another key.
+func BenchmarkFullHour(b *testing.B) {
+	const perHour = 100_000
+	key := publicKeys(b, 1)[0]
+	m := newMemory(b, store.Options{PerHour: perHour})
+	for i := range perHour {
+		accepts(b, m, submitted(key, "12D3KooWnode", i, 0), nil)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		accepts(b, m, submitted(key, "12D3KooWnode", perHour, 0), service.ErrTooMany)
+	}
+}
+
 // BenchmarkMemory fills a Memory with 120 submissions of each of 2,000 nodes, and tells what one takes.
 func BenchmarkMemory(b *testing.B) {
 	keys := publicKeys(b, 2000)
