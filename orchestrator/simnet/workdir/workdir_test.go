@@ -69,7 +69,7 @@ func TestDirectory(t *testing.T) {
 	}
 	var uptime map[string]any
 	readJSON(t, dir.Uptime(), &uptime)
-	if diff := cmp.Diff(map[string]any{"in_memory": true, "whitelist": []any{submitter.String()}}, uptime); diff != "" {
+	if diff := cmp.Diff(map[string]any{"in_memory": true, "whitelist": []any{submitter.String()}, "requests_per_pk_hourly": 2400.0}, uptime); diff != "" {
 		t.Errorf("uptime's configuration (-want +got):\n%s", diff)
 	}
 	script, err := os.ReadFile(filepath.Join(path, "bin", "mina"))
