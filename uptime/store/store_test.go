@@ -102,7 +102,7 @@ func publicKeys(t testing.TB, count int) []mina.PublicKey {
 func submitted(submitter mina.PublicKey, peer string, after, number int) service.Accepted {
 	received := start.Add(time.Duration(after) * time.Second)
 	return service.Accepted{
-		Digest: [32]byte{byte(number), byte(number >> 8), 1}, Submitter: submitter, PeerID: peer, RemoteAddr: netip.MustParseAddr("10.0.0.7"), ControlPort: 3086,
+		Digest: [32]byte{byte(number), byte(number >> 8), 1, byte(number >> 16)}, Submitter: submitter, PeerID: peer, RemoteAddr: netip.MustParseAddr("10.0.0.7"), ControlPort: 3086,
 		BuiltWithCommitSHA: "36e0198c", CreatedAt: received.Add(-time.Second).Truncate(time.Second), ReceivedAt: received, BlockHash: "YMzk",
 	}
 }
@@ -433,11 +433,11 @@ func BenchmarkFullHour(b *testing.B) {
 	key := publicKeys(b, 1)[0]
 	m := newMemory(b, store.Options{PerHour: perHour})
 	for i := range perHour {
-		accepts(b, m, submitted(key, "12D3KooWnode", i, 0), nil)
+		accepts(b, m, submitted(key, "12D3KooWnode", 0, i), nil)
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		accepts(b, m, submitted(key, "12D3KooWnode", perHour, 0), service.ErrTooMany)
+		accepts(b, m, submitted(key, "12D3KooWnode", 0, perHour), service.ErrTooMany)
 	}
 }
 
