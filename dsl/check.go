@@ -242,6 +242,10 @@ func (c *Checker) Step(source *Source, step *Step) Findings {
 	switch {
 	case known:
 		entry.outputs = signature.OutputsOf(step)
+		if HoldsBlock(step.Action) && !step.language {
+			report(step.ActionSpan, "write the script in the script language",
+				"%s is in force for the length of a block, which has no spelling in the JSON stream", step.Action)
+		}
 	case step.Action != "": // without an action there is a finding already
 		report(step.ActionSpan, cmp.Or(Suggest(step.Action, c.names), "orchestrator explain lists the actions"), "unknown action %q", step.Action)
 	}

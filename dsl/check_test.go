@@ -63,6 +63,9 @@ func TestCheckSteps(t *testing.T) {
 		{"unknown action", `{"action":"discover"}`, []string{`s:1:11: step 0: unknown action "discover" (did you mean "discovery"?)`}},
 		{"action in another case", `{"action":"LoadKeys"}`, []string{`s:1:11: step 0: unknown action "LoadKeys" (did you mean "load-keys"?)`}},
 		{"action like no other", `{"action":"frobnicate"}`, []string{`s:1:11: step 0: unknown action "frobnicate" (orchestrator explain lists the actions)`}},
+		{"action with a block", `{"action":"snark-pool","params":{"pause":true}}`, []string{
+			`s:1:11: step 0: snark-pool is in force for the length of a block, which has no spelling in the JSON stream (write the script in the script language)`,
+		}},
 		{"references of an unknown action", steps(`{"action":"wat"}`, `{"action":"pay","params":{"x":{"type":"output","step":7,"name":"y"}}}`), []string{
 			`s:1:11: step 0: unknown action "wat" (did you mean "wait"?)`,
 			`s:2:11: step 1: unknown action "pay" (orchestrator explain lists the actions)`,

@@ -155,7 +155,9 @@ func (p *printer) blankBefore(offset int) bool {
 }
 
 func hasBody(s Statement) bool {
-	switch s.(type) {
+	switch s := s.(type) {
+	case *Call:
+		return s.Body != nil
 	case *Parallel, *Repeat, *Deadline, *Closing, *Block, *Search:
 		return true
 	default:
@@ -269,8 +271,15 @@ func (p *printer) call(c *Call) {
 	p.flat = false
 	length := len(p.out) - start
 	p.out = p.out[:start]
+	if c.Body != nil {
+		length += len(" {")
+	}
 	p.list("(", ")", c.Arguments, Span{c.Action.End, p.closing(c)}, length)
 	p.modifiers(c.Retry, c.Within, c.After)
+	if c.Body != nil {
+		p.write(" ")
+		p.block(c.Body)
+	}
 }
 
 func (p *printer) modifiers(retry *Retrying, within, after *Expr) {
@@ -322,7 +331,11 @@ func brackets(s Statement, closing func(*Call) int) []Span {
 		if s.Retry != nil {
 			all = appendBrackets(all, s.Retry.Attempts, s.Retry.Every)
 		}
-		return inOrder(appendBrackets(all, s.Within, s.After))
+		all = inOrder(appendBrackets(all, s.Within, s.After))
+		if s.Body != nil {
+			all = append(all, s.Body.Span)
+		}
+		return all
 	case *Parallel:
 		return []Span{s.Body.Span}
 	case *Repeat:

@@ -40,6 +40,8 @@ func TestFormat(t *testing.T) {
 		{"all statements", "experiment\"a\"seed 4 limit rate<=2tps,stopped<=35% param a=1 use\"b\"as c watch a>1 after 5m expect b within 5m\nsearch rate from 1 tps to 2 tps until within 0.1 tps{expect c}repeat 4{}",
 			"experiment \"a\"\nseed 4\nlimit rate <= 2 tps, stopped <= 35%\nparam a = 1\nuse \"b\" as c\nwatch a > 1 after 5m\nexpect b within 5m\n" +
 				"search rate from 1 tps to 2 tps until within 0.1 tps {\n  expect c\n}\nrepeat 4 {}\n"},
+		{"a pool with its block", "q=snark-pool(pause:true)retry 3 every 5s\n{ # 1\na()}\nsnark-pool(){}\nb()", "q = snark-pool(pause: true) retry 3 every 5s {  # 1\n  a()\n}\nsnark-pool() {}\nb()\n"},
+		{"an action without a block, and a branch", "parallel { a() { b() } }", "parallel {\n  a()\n  {\n    b()\n  }\n}\n"},
 		{"modifiers", "f() within 5m retry 5 every 2m", "f() retry 5 every 2m within 5m\n"},
 		{"a modifier and a deadline", "expect a\nwithin 5m {}\nexpect b\n  within 5m\nparallel {\n  expect c within 5m\n  {}\n}", "expect a\nwithin 5m {}\nexpect b within 5m\nparallel {\n  expect c within 5m\n  {}\n}\n"},
 

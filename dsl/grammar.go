@@ -140,7 +140,7 @@ func Grammar() string {
 // the line.
 const grammarByHand = `
 Body = "{" Statement* "}" .
-action = ( name "=" )? name "(" ( argument ( "," argument )* ","? )? ")" modifiers .
+action = ( name "=" )? name "(" ( argument ( "," argument )* ","? )? ")" modifiers Body? . (* Body: behind snark-pool, and no other. *)
 argument = ( ( name | keyword ) ":" )? value .
 modifiers = ( "retry" value "every" value | terms )* .
 terms = ( "within" value | "after" value )* .

@@ -8,6 +8,9 @@ func Keywords() []string {
 	}
 }
 
+// HoldsBlock reports whether an action is in force for the length of a block, which stands behind it in braces.
+func HoldsBlock(action string) bool { return action == "snark-pool" }
+
 // Units returns every spelling of a unit. Those of letters may have a blank before them.
 func Units() []string {
 	return []string{

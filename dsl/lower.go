@@ -98,7 +98,6 @@ type lowering struct {
 	unrolled int
 	work     int
 	outer    Span // the outermost repeat
-	pool     bool // the statement before was snark-pool, which has a block
 
 	given []bool            // parameters of the current call
 	lists map[listKey]Value // that were made

@@ -34,8 +34,6 @@ func (l *lowering) statement(s Statement, items []Item) []Item {
 	if l.silent {
 		return items
 	}
-	ofPool := l.pool
-	l.pool = false
 	switch s := s.(type) {
 	case *Binding:
 		if s.Param {
@@ -53,9 +51,7 @@ func (l *lowering) statement(s Statement, items []Item) []Item {
 	case *Deadline:
 		items = append(items, l.deadline(s))
 	case *Block:
-		if !ofPool {
-			l.report(head(s), "it is written: parallel { … }, repeat 4 { … } or within 15m { … }", "a block of its own means nothing here")
-		}
+		l.report(head(s), "it is written: parallel { … }, repeat 4 { … } or within 15m { … }", "a block of its own means nothing here")
 		items = l.block(s, s, items)
 	case *Search:
 		l.report(head(s), "", "search is not available yet")

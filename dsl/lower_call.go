@@ -82,14 +82,8 @@ func (l *lowering) call(c *Call, items []Item) []Item {
 	}
 	defer func() { l.binding = Span{} }()
 	a, known := l.actions[c.Action.Text]
-	switch {
-	case !known && c.Action.Text == logAction:
+	if !known && c.Action.Text == logAction {
 		return l.log(c, items)
-	case !known && c.Action.Text == "snark-pool":
-		l.report(c.Action.Span, "", "%s is not available yet", c.Action.Text)
-		l.pool = true
-		l.lost(c)
-		return items
 	}
 	step := &Step{Span: c.Span, Number: l.steps, Action: c.Action.Text, ActionSpan: c.Action.Span, language: true}
 	item := Item{Span: c.Span, Number: l.number(), Step: step}
@@ -112,16 +106,32 @@ func (l *lowering) call(c *Call, items []Item) []Item {
 	for _, f := range wrong {
 		l.add(f)
 	}
-	if c.Name == nil {
-		return append(items, item)
+	if c.Name != nil {
+		l.step(*c.Name, a, step, wrong)
 	}
-	made := &namedStep{number: step.Number, action: c.Action.Text, open: !known, outputs: l.checker.earlier[step.Number].outputs}
-	if known {
-		made.numbered = numbered(c.Name.Text, a, step, made.outputs)
+	if HoldsBlock(c.Action.Text) {
+		l.binding = Span{}
+		item.Body = l.held(c)
+	}
+	return append(items, item)
+}
+
+// held lowers the block that an action holds for.
+func (l *lowering) held(c *Call) []Item {
+	if c.Body == nil {
+		l.report(c.Action.Span, "it is written: "+c.Action.Text+"(…) { … }", "%s is in force for the length of a block, and there is none behind it", c.Action.Text)
+	}
+	return l.block(c.Body, c, nil)
+}
+
+// step binds the name of a step. a is nil where there is no such action.
+func (l *lowering) step(name Name, a *callable, step *Step, wrong Findings) {
+	made := &namedStep{number: step.Number, action: step.Action, open: a == nil, outputs: l.checker.earlier[step.Number].outputs}
+	if a != nil {
+		made.numbered = numbered(name.Text, a, step, made.outputs)
 		made.main, made.open = a.Main, a.Numbered != nil && (wrong.Errors() || slices.ContainsFunc(step.Args, Arg.broken))
 	}
-	l.bind(*c.Name, named{step: made})
-	return append(items, item)
+	l.bind(name, named{step: made})
 }
 
 // numbered says why a step has as many outputs with numbers as it has; "" where that is not plain.

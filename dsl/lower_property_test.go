@@ -184,7 +184,7 @@ func (w *scriptWriter) statements(depth int) {
 			w.scoped(depth - 1)
 			w.write("}")
 		case kind == 4 && depth > 0:
-			w.write("within %s {", w.whole())
+			w.write("%s {", w.pick("within "+w.whole(), "snark-pool(pause: true)", w.newName()+" = snark-pool(workers: "+w.digits(9)+") retry 2 every 1m"))
 			w.scoped(depth - 1)
 			w.write("}")
 		default:
@@ -280,7 +280,7 @@ func numbered(t *rapid.T, items []dsl.Item, next int) int {
 		if item.Number != next {
 			t.Fatalf("item %d has the number %d", next, item.Number)
 		}
-		next++
+		next = numbered(t, item.Body, next+1)
 		for _, branch := range item.Parallel {
 			next = numbered(t, branch, next)
 		}
@@ -348,6 +348,7 @@ func FuzzLower(f *testing.F) {
 		"parallel { { a = discovery() } let b = a watch true }", "sample(group: [[[{a: {b: 1}}]]], ratios: 1..2)", "payments(fee: 1..2, tps: [1 tps], x, y: -\"\")",
 		"within 1e9h { wait(0.0000000001s) }", "a = a(a: a) b = b.b(b) a = a.a", "log(\"\\u0000${experiment}${}\")", "x = wait(1m) retry 1 every 1s within 1s after 1s",
 		"expect coverage(1, from: 1, to: 1) and min() or max(1s, 1 slot) == none", "search rate from 1 to 2 until within 3 { }", "{", "\xff", "wait(1m) # é",
+		"x = snark-pool(workers: 1) { snark-pool(pause: true) retry 2 every 1s\n{ a = discovery() } } wait(1m) {", "repeat 2 { snark-pool() { watch true } }",
 	} {
 		f.Add(text)
 	}

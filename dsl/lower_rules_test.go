@@ -54,6 +54,11 @@ func TestLower(t *testing.T) {
 			steps + "2 step 2: payments(tps: 1, durationMin: 1, " + loadArgs + ")\n3 step 3: count(limit: null)\n",
 		},
 		{
+			"a pool with its block: steps in order, names also behind it",
+			"quiet = snark-pool(target: \"cpu\", pause: true) { all = discovery() wait(1m) }\nslots-won(nodes: all)",
+			"0 step 0 quiet: snark-pool(target: \"cpu\", pause: true)\n  1 step 1 all: discovery()\n  2 step 2: wait(min: 1, past: \"error\")\n3 step 3: slots-won(nodes: 1.participant)\n",
+		},
+		{
 			"time to wait",
 			"wait(10m) wait(90s) wait(2h) wait(1.5m) wait(60s) wait(1m + 30s) wait(0.5h) wait(1m, 30s)",
 			"0 step 0: wait(min: 10, past: \"error\")\n1 step 1: wait(sec: 90, past: \"error\")\n2 step 2: wait(min: 120, past: \"error\")\n" +

@@ -131,7 +131,7 @@ func shownItems(items []dsl.Item, indent string) string {
 			if s.Within != nil {
 				fmt.Fprintf(&out, " within %s", shownStretch(s.Within))
 			}
-			out.WriteByte('\n')
+			out.WriteString("\n" + shownItems(item.Body, indent+"  "))
 		case item.Parallel != nil:
 			out.WriteString("parallel\n")
 			for _, branch := range item.Parallel {

@@ -401,6 +401,7 @@ func (l *lowering) findNames(s Statement, within *Span, where string) {
 		found(&s.As)
 	case *Call:
 		found(s.Name)
+		inside(s.Body, within, where)
 	case *Parallel:
 		inside(s.Body, within, where)
 	case *Block:

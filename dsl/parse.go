@@ -142,6 +142,9 @@ func (p *parser) statement(lex *lexer.PeekingLexer) Statement {
 	read, err := p.grammar.ParseFromLexer(lex, participle.AllowTrailing(true))
 	if err == nil {
 		s := (*read).statement(Span{first.Pos.Offset, behind(lex)})
+		if call, ok := s.(*Call); ok {
+			p.held(call, lex)
+		}
 		t := lex.Peek()
 		if t.EOF() || t.Value == "}" || onNewLine(lex) || beginsStatement(lex) || t.Value == "{" {
 			return s
@@ -174,6 +177,17 @@ func (p *parser) statement(lex *lexer.PeekingLexer) Statement {
 		p.report(f)
 	}
 	return nil
+}
+
+// held reads the block that an action holds for, if it stands there.
+func (p *parser) held(call *Call, lex *lexer.PeekingLexer) {
+	if !HoldsBlock(call.Action.Text) || lex.Peek().Value != "{" {
+		return
+	}
+	if b, err := p.block(lex); err == nil { // which fails without the brace alone
+		call.Body = b.block()
+		call.End = call.Body.End
+	}
 }
 
 // amiss reports whether the lexer found something wrong there.

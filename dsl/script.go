@@ -36,6 +36,7 @@ type Item struct {
 	Number   int // of the item among all items of a script in the script language, in order; it names the item in a record
 	Comment  string
 	Step     *Step
+	Body     []Item   // of a step whose action holds for a block
 	Parallel [][]Item // branches
 	Deadline *Timed
 	Claim    *Judged
@@ -128,6 +129,7 @@ func appendClaims(claims []*Judged, items []Item) []*Judged {
 		case item.Deadline != nil:
 			claims = appendClaims(claims, item.Deadline.Items)
 		}
+		claims = appendClaims(claims, item.Body)
 		for _, branch := range item.Parallel {
 			claims = appendClaims(claims, branch)
 		}
@@ -143,6 +145,7 @@ func appendSteps(steps []*Step, items []Item) []*Step {
 		case item.Deadline != nil:
 			steps = appendSteps(steps, item.Deadline.Items)
 		}
+		steps = appendSteps(steps, item.Body)
 		for _, branch := range item.Parallel {
 			steps = appendSteps(steps, branch)
 		}

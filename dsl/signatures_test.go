@@ -105,6 +105,7 @@ func signatures() []dsl.Signature {
 			},
 			Outputs: []dsl.Output{{Name: "nextEmptySlot", Kind: dsl.Int}, {Name: "lastSlot", Kind: dsl.Int}},
 		},
+		{Action: "snark-pool", Params: []dsl.Param{{Name: "target", Kind: dsl.Word}, {Name: "pause", Kind: dsl.Flag}, {Name: "workers", Kind: dsl.Int}}},
 		{Action: "nothing"},
 	}
 }

@@ -153,7 +153,7 @@ func (p planter) statements(levels int) []dsl.Statement {
 }
 
 func (p planter) statement(levels int) dsl.Statement {
-	most := 16
+	most := 17
 	if levels <= 0 {
 		most = 10
 	}
@@ -196,6 +196,12 @@ func (p planter) statement(levels int) dsl.Statement {
 		return p.block(levels)
 	case 16:
 		return &dsl.Search{Name: p.name(), From: p.expression(1), To: p.expression(1), Until: p.amount(), Body: p.block(levels)}
+	case 17:
+		call := &dsl.Call{Action: dsl.Name{Text: "snark-pool"}, Arguments: p.arguments(3, p.parameter), Body: p.block(levels)}
+		if p.maybe("retry") {
+			call.Retry = &dsl.Retrying{Attempts: p.expression(1), Every: p.number()}
+		}
+		return call
 	default:
 		call := &dsl.Call{Action: p.name(), Arguments: p.arguments(3, p.parameter), Within: p.optional(), After: p.optional()}
 		if p.maybe("named") {

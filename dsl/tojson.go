@@ -75,6 +75,9 @@ func (w *jsonWriter) items(items []Item) {
 	const hint = "leave it out"
 	for _, item := range items {
 		switch {
+		case item.Step != nil && HoldsBlock(item.Step.Action):
+			w.refuse(item.Step.ActionSpan, item.Step.Number, hint, "%s has no spelling in the JSON stream", item.Step.Action)
+			w.items(item.Body)
 		case item.Step != nil:
 			w.step(item.Step)
 		case len(item.Parallel) == 1 && !bytes.HasPrefix(w.script.Source.Text[item.Start:], []byte("parallel")): // a round of a repeat with a watch, which is refused

@@ -68,7 +68,8 @@ type Use struct {
 	As   Name
 }
 
-// Call is an action with its arguments and modifiers: name = action(parameter: value, …) retry 5 every 2m within 30m.
+// Call is an action with its arguments and modifiers: name = action(parameter: value, …) retry 5 every 2m within 30m. One that [HoldsBlock] has
+// the block behind these.
 type Call struct {
 	Span
 	Name      *Name // nil where the step has none
@@ -77,6 +78,7 @@ type Call struct {
 	Retry     *Retrying // nil for none
 	Within    *Expr     // nil for none
 	After     *Expr     // no action has it; the checker says so
+	Body      *Block    // nil for none
 }
 
 // Argument is one argument of an action or a function, or one key of an object.

@@ -241,6 +241,7 @@ func (r *run) newDirectoriesOf(items []planItem) error {
 		if item.deadline != nil {
 			inner = item.deadline.items
 		}
+		inner = append(inner, item.body...)
 		if err := r.newDirectoriesOf(inner); err != nil {
 			return err
 		}

@@ -18,6 +18,8 @@ type level struct {
 	ending bool // the end of a run that failed: what a statement refers to may never have come to be
 
 	closing bool // the last block after a good end
+
+	inside []int // numbers of the steps whose blocks it stands in
 }
 
 // block carries out the statements of a block.
@@ -59,6 +61,8 @@ func (r *run) sequence(ctx context.Context, next func(context.Context) (planItem
 			continue
 		}
 		switch {
+		case item.step != nil && dsl.HoldsBlock(item.step.Action):
+			err = r.hold(ctx, item, at)
 		case item.step != nil:
 			err = r.steps(ctx, []planItem{item}, at)
 		case item.claim != nil && item.claim.Watch:

@@ -40,6 +40,8 @@ type Config struct {
 	FundThrough string
 	// ControlExec is the executable that restarts nodes; "" when there is none.
 	ControlExec string
+	// SnarkPool is the agent of the pool of SNARK workers that scripts change; nil for none.
+	SnarkPool *SnarkPoolConfig
 	// SlotDuration is the network time of a slot; 0 when not known.
 	SlotDuration time.Duration
 	// Genesis is the network time of slot 0; the zero time when not known.
@@ -67,6 +69,19 @@ type AWS struct {
 	Region    string
 	AccountID string
 	Prefix    string
+}
+
+// SnarkPoolConfig says where the agent of a pool of SNARK workers is: at a socket of this machine or, for one elsewhere, at an address, where a key
+// signs the commands.
+type SnarkPoolConfig struct {
+	// Socket is the path of its socket; exactly one of it and Agent is given.
+	Socket string
+	// Agent is NAME@HOST:PORT, or HOST:PORT where the host is the name.
+	Agent string
+	// KeyFile is the file with the base64 of the 32-byte seed of the Ed25519 key that may command the agent; Agent needs it.
+	KeyFile string
+	// CAFile is the file with the certificates, in PEM, that the agent's comes from; "" for those of the system.
+	CAFile string
 }
 
 // Network names the network: runs on one machine with the same name exclude each other, and a record says of which network it is. It
@@ -210,6 +225,7 @@ func (r *configReader) keys() map[string]func(dsl.Field) {
 		"minaExec":        r.text(&c.MinaExec),
 		"fundThrough":     r.text(&c.FundThrough),
 		"controlExec":     r.text(&c.ControlExec),
+		"snarkPool":       r.snarkPool,
 		"slotDurationMs":  r.milliseconds(&c.SlotDuration),
 		"genesisTimestamp": func(f dsl.Field) {
 			var text string
@@ -432,22 +448,11 @@ func (r *configReader) milliseconds(into *time.Duration) func(dsl.Field) {
 }
 
 func (r *configReader) aws(f dsl.Field) {
-	if f.Value.Shape != dsl.Object {
-		r.report(f.Value.Span, "", "aws is %s, not an object", f.Value.Shape)
-		return
-	}
 	aws := &AWS{}
 	names := []string{"region", "account_id", "prefix"}
-	texts := []*string{&aws.Region, &aws.AccountID, &aws.Prefix}
-	given := make([]bool, len(names))
-	for _, field := range f.Value.Fields {
-		i := slices.IndexFunc(names, func(n string) bool { return strings.EqualFold(n, field.Key) })
-		if i < 0 {
-			r.report(field.KeySpan, cmp.Or(dsl.Suggest(field.Key, names), "it has "+strings.Join(names, ", ")), "aws has no key %q", shown(field.Key))
-			continue
-		}
-		given[i] = true
-		r.text(texts[i])(field)
+	given, ok := r.object(f, names, &aws.Region, &aws.AccountID, &aws.Prefix)
+	if !ok {
+		return
 	}
 	for i, name := range names {
 		if !given[i] {
@@ -455,6 +460,42 @@ func (r *configReader) aws(f dsl.Field) {
 		}
 	}
 	r.config.AWS = aws
+}
+
+func (r *configReader) snarkPool(f dsl.Field) {
+	pool := &SnarkPoolConfig{}
+	if _, ok := r.object(f, []string{"socket", "agent", "keyFile", "caFile"}, &pool.Socket, &pool.Agent, &pool.KeyFile, &pool.CAFile); !ok {
+		return
+	}
+	const hint = `write {"socket": "control.sock"}, or {"agent": "NAME@HOST:PORT", "keyFile": "FILE"}`
+	switch {
+	case (pool.Socket == "") == (pool.Agent == ""):
+		r.report(f.Value.Span, hint, "exactly one of socket and agent says where the agent of snarkPool is")
+	case pool.Agent != "" && pool.KeyFile == "":
+		r.report(f.Value.Span, hint, "an agent elsewhere wants signed commands, and keyFile is missing")
+	case pool.Socket != "" && (pool.KeyFile != "" || pool.CAFile != ""):
+		r.report(f.Value.Span, hint, "keyFile and caFile are for an agent elsewhere: who may open its socket may command it")
+	}
+	r.config.SnarkPool = pool
+}
+
+// object takes the texts of an object, by its keys, and says which are given. It is false for what is no object, which is reported.
+func (r *configReader) object(f dsl.Field, names []string, texts ...*string) (given []bool, ok bool) {
+	if f.Value.Shape != dsl.Object {
+		r.report(f.Value.Span, "", "%s is %s, not an object", f.Key, f.Value.Shape)
+		return nil, false
+	}
+	given = make([]bool, len(names))
+	for _, field := range f.Value.Fields {
+		i := slices.IndexFunc(names, func(n string) bool { return strings.EqualFold(n, field.Key) })
+		if i < 0 {
+			r.report(field.KeySpan, cmp.Or(dsl.Suggest(field.Key, names), "it has "+strings.Join(names, ", ")), "%s has no key %q", f.Key, shown(field.Key))
+			continue
+		}
+		given[i] = true
+		r.text(texts[i])(field)
+	}
+	return given, true
 }
 
 // RecordPath returns the default path of a run's record: beside the log file, or in the current directory.

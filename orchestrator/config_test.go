@@ -92,6 +92,10 @@ func TestConfigKeys(t *testing.T) {
 		{`"logFile":"logs/run.log"`, func(c *orchestrator.Config) { c.LogFile = "logs/run.log" }},
 		// Ours.
 		{`"dbUri":"postgres://db.example/evidence"`, func(c *orchestrator.Config) { c.DBURI = "postgres://db.example/evidence" }},
+		{`"snarkPool":{"socket":"pool/control.sock"}`, func(c *orchestrator.Config) { c.SnarkPool = &orchestrator.SnarkPoolConfig{Socket: "pool/control.sock"} }},
+		{`"snarkPool":{"Agent":"bm7@10.0.0.7:8470","keyFile":"k","caFile":"ca.pem"}`, func(c *orchestrator.Config) {
+			c.SnarkPool = &orchestrator.SnarkPoolConfig{Agent: "bm7@10.0.0.7:8470", KeyFile: "k", CAFile: "ca.pem"}
+		}},
 		{`"requestTimeoutMs":1500`, func(c *orchestrator.Config) { c.RequestTimeout = 1500 * time.Millisecond }},
 		{`"concurrency":8`, func(c *orchestrator.Config) { c.Concurrency = 8 }},
 		{`"fundThrough":"node"`, func(c *orchestrator.Config) { c.FundThrough = "node" }},
@@ -181,6 +185,12 @@ func TestConfigMistakes(t *testing.T) {
 		{`{` + leastConfig + `,"genesisTimestamp":5}`, `genesisTimestamp is a number, not a string`},
 		{`{` + leastConfig + `,"keyEnv":"ITN_KEY"}`, `exactly one of key, keyFile and keyEnv gives the ITN key`},
 		{`{` + leastConfig + `,"aws":{"region":"r","account_id":"a"}}`, `aws needs prefix`},
+		{`{` + leastConfig + `,"snarkPool":"pool.sock"}`, `snarkPool is a string, not an object`},
+		{`{` + leastConfig + `,"snarkPool":{}}`, `exactly one of socket and agent says where the agent of snarkPool is (write {"socket": "control.sock"}`},
+		{`{` + leastConfig + `,"snarkPool":{"socket":"s","agent":"a:1","keyFile":"k"}}`, `exactly one of socket and agent`},
+		{`{` + leastConfig + `,"snarkPool":{"agent":"a:1"}}`, `an agent elsewhere wants signed commands, and keyFile is missing`},
+		{`{` + leastConfig + `,"snarkPool":{"socket":"s","keyFile":"k"}}`, `keyFile and caFile are for an agent elsewhere`},
+		{`{` + leastConfig + `,"snarkPool":{"sockets":"s"}}`, `snarkPool has no key "sockets" (did you mean "socket"?)`},
 		{`{"key":"` + configKey + `"}`, `exactly one of onlineURL and aws says where the list of nodes is`},
 		{`{"key":"` + configKey + `","onlineURL":"uptime.example:8080"}`, `the address of the online list is not an http or https URL`},
 		{`{"key":"` + configKey[1:] + `","onlineURL":"http://h/"}`, `the ITN key is not the base64 of 32 bytes (a file that holds it goes into keyFile)`},

@@ -326,7 +326,7 @@ func (r *run) end(how end) error {
 // MayRemain returns what the run may have left behind so far. It may be called at any time, also while the run goes on.
 func (r *Run) MayRemain() []Remaining {
 	remains := r.run.mayRemain("not undone yet")
-	for _, e := range r.run.ledger.matching(func(e entry) bool { return e.settled == nil && !e.intent.Kind.inDaemon() }) {
+	for _, e := range r.run.ledger.matching(func(e entry) bool { return e.settled == nil && !e.intent.Kind.undoable() }) {
 		why := "under way, nobody knows how far it came"
 		if e.intent.Files != "" {
 			why += "; look at the key files " + e.intent.Files + "-*"

@@ -155,12 +155,16 @@ func explainAction(text *strings.Builder, a Action) error {
 	example := exampleOf(a)
 	fmt.Fprintln(text, "\nin the script language")
 	block(text, example)
-	asJSON, err := exampleJSON(example)
-	if err != nil {
-		return fmt.Errorf("the example of %s: %w", a.Action, err)
+	if dsl.HoldsBlock(a.Action) {
+		fmt.Fprintln(text, "\nIt has no spelling in the JSON stream.")
+	} else {
+		asJSON, err := exampleJSON(example)
+		if err != nil {
+			return fmt.Errorf("the example of %s: %w", a.Action, err)
+		}
+		fmt.Fprintln(text, "\nthe last step in JSON")
+		block(text, asJSON)
 	}
-	fmt.Fprintln(text, "\nthe last step in JSON")
-	block(text, asJSON)
 	if len(a.Params) > 0 {
 		fmt.Fprintln(text, "\nparameters")
 	}

@@ -27,6 +27,9 @@ func stepName(a Action) string {
 // exampleOf is a whole script with a filled-in call of the action in its last statement.
 func exampleOf(a Action) string {
 	call := exampleCall(a)
+	if dsl.HoldsBlock(a.Action) {
+		call += " {\n  wait(30m)\n}"
+	}
 	script := strings.Join(append(earlierSteps(call), call), "\n")
 	if strings.Contains(script, "payments(") || strings.Contains(script, "zkapp-txs(") { // whose memos have the experiment's name
 		script = "experiment \"first\"\n" + script
@@ -82,7 +85,7 @@ func earlierSteps(call string) []string {
 // exemplary says which optional parameters an example has.
 func exemplary(action string, p dsl.Param) bool {
 	switch p.Name {
-	case "minFee", "amount", "gap", "deploymentFee", "min", "group", "except", "noBPs", "addRandomPeers", "maxSlots", "lastMin":
+	case "minFee", "amount", "gap", "deploymentFee", "min", "group", "except", "noBPs", "addRandomPeers", "maxSlots", "lastMin", "target", "pause":
 		return true
 	case "group1", "group2":
 		return action == "join"
@@ -116,6 +119,10 @@ func valueOf(action string, p dsl.Param) string {
 		return "senders"
 	case "gather-logs lastMin":
 		return "15m"
+	case "snark-pool target":
+		return `"cpu"`
+	case "snark-pool socket":
+		return `"./pool/control.sock"`
 	case "allocate-slots groups":
 		return "[1, 2]"
 	case "allocate-slots maxSlots":

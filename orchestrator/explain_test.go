@@ -48,7 +48,9 @@ func TestExplainBothSpellings(t *testing.T) {
 	for _, a := range orchestrator.Actions() {
 		text := explained(t, a.Action)
 		call, inJSON := section(text, "in the script language"), section(text, "the last step in JSON")
-		if !strings.HasPrefix(inJSON, `{"action":"`+a.Action+`"`) {
+		if dsl.HoldsBlock(a.Action) {
+			mustSay(t, text, "no spelling in the JSON stream")
+		} else if !strings.HasPrefix(inJSON, `{"action":"`+a.Action+`"`) {
 			t.Errorf("explain %s: the last step is %s", a.Action, inJSON)
 		}
 		params := section(text, "parameters")

@@ -140,7 +140,9 @@ func (w *forecaster) items(items []planItem, at time.Duration, block string) (ti
 		var err error
 		switch {
 		case item.step != nil:
-			at, err = w.step(item.step, at, block)
+			if at, err = w.step(item.step, at, block); err == nil && dsl.HoldsBlock(item.step.Action) {
+				at, err = w.held(item, at, block)
+			}
 		case item.deadline != nil:
 			begin := at
 			at, err = w.items(item.deadline.items, at, block)
@@ -159,6 +161,13 @@ func (w *forecaster) items(items []planItem, at time.Duration, block string) (ti
 		}
 	}
 	return at, nil
+}
+
+// held forecasts the block that a step is in force for.
+func (w *forecaster) held(item planItem, at time.Duration, block string) (time.Duration, error) {
+	at, err := w.items(item.body, at, block)
+	w.forecast.rows = append(w.forecast.rows, forecastRow{at.Seconds(), "", item.step.Action, fmt.Sprintf("the block of %s is over: all is as before it", item.step.title())})
+	return at, err
 }
 
 // later adds times; beyond a century and a half all are the same.

@@ -54,6 +54,7 @@ const (
 	kindFund       Kind = "fund"            // accounts are created by the mina executable
 	kindAccounts   Kind = "create-accounts" // accounts are created by a node
 	kindTransfer   Kind = "transfer"        // a wallet sends a payment
+	kindSnarkPool  Kind = "snark-pool"      // workers of a pool of SNARK workers are paused or resumed
 )
 
 // Intent says, before a call that leaves something behind, what it is. It holds no secret.
@@ -61,7 +62,7 @@ type Intent struct {
 	// Call numbers the calls of a run. A call that is sent twice (after a 412) has two intents of one number; the later one counts.
 	Call int  `json:"call"`
 	Kind Kind `json:"kind"`
-	// Node is the address of the node, or what stands for it (the host that is restarted, the wallet's server).
+	// Node is the address of the node, or what stands for it (the host that is restarted, the wallet's server, the agent of a pool).
 	Node string `json:"node,omitempty"`
 	// ServerUUID and SequenceNumber identify the request on its node.
 	ServerUUID     string  `json:"serverUuid,omitempty"`
@@ -87,6 +88,11 @@ type Intent struct {
 	// Clean and Limit are parameters of the call.
 	Clean bool `json:"clean,omitempty"`
 	Limit *int `json:"limit,omitempty"`
+
+	// Of a pool of SNARK workers: what selects its workers, which of them the call pauses, and which it resumes.
+	Target  string         `json:"target,omitempty"`
+	Paused  []string       `json:"paused,omitempty"`
+	Resumed []pausedWorker `json:"resumed,omitempty"`
 }
 
 // CallResult is what became of a call.
@@ -176,9 +182,12 @@ func (k Kind) load() bool { return k == kindPayments || k == kindZkapps }
 // inDaemon reports whether what the call leaves behind lies in the daemon's memory, and goes with it.
 func (k Kind) inDaemon() bool { return k.load() || k == kindIsolate || k == kindLimit }
 
+// undoable reports whether what the call leaves behind can be undone.
+func (k Kind) undoable() bool { return k.inDaemon() || k == kindSnarkPool }
+
 // mayRemain reports whether the call may have left behind what must be undone.
 func (e *entry) mayRemain() bool {
-	if e.undone != nil || !e.intent.Kind.inDaemon() {
+	if e.undone != nil || !e.intent.Kind.undoable() {
 		return false
 	}
 	if e.settled == nil {
@@ -267,7 +276,7 @@ func (l *ledger) daemonEnds(end *entry, at time.Time) {
 		return
 	}
 	for _, e := range l.entries {
-		if e.intent.Call > end.intent.Call || !e.mayRemain() {
+		if e.intent.Call > end.intent.Call || !e.mayRemain() || !e.intent.Kind.inDaemon() {
 			continue
 		}
 		if end.intent.Kind == kindRestart {

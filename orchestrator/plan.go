@@ -38,6 +38,7 @@ type planItem struct {
 	span     dsl.Span
 	comment  string
 	step     *planStep
+	body     []planItem // of a step that is in force for the length of a block
 	parallel [][]planItem
 	deadline *planBlock
 	claim    *dsl.Judged
@@ -231,7 +232,7 @@ func (c *compiler) item(item dsl.Item) planItem {
 	case item.Step != nil:
 		step, findings := c.step(c.script.Source, item.Step)
 		c.found = append(c.found, findings...)
-		made.step = step
+		made.step, made.body = step, c.items(item.Body)
 	case item.Deadline != nil:
 		made.deadline = &planBlock{item.Deadline.Within, c.items(item.Deadline.Items)}
 	case item.Claim != nil:

@@ -12,7 +12,7 @@ func Actions() []Action {
 	return []Action{
 		discoveryAction(), loadKeysAction(), fundKeysAction(), paymentsAction(), zkappTxsAction(), stopAction(), stopAllScheduledAction(), waitAction(),
 		joinAction(), exceptAction(), sampleAction(), slotsWonAction(), slotsCoveredCheckAction(), allocateSlotsAction(),
-		isolateAction(), resetGatingAction(), restartAction(), stopDaemonAction(), setZkappSoftLimitAction(), rotateBalanceAction(), preflightAction(), gatherLogsAction(),
+		isolateAction(), resetGatingAction(), restartAction(), stopDaemonAction(), setZkappSoftLimitAction(), rotateBalanceAction(), preflightAction(), gatherLogsAction(), snarkPoolAction(),
 	}
 }
 

@@ -223,7 +223,7 @@ func (r *run) replay() error {
 // A claim that holds after that proves nothing: the run is inconclusive then.
 func (r *run) warnOfUndone() {
 	said := map[int]bool{}
-	cleanUp := []string{howStopped, howConnected, howUnlimited}
+	cleanUp := []string{howStopped, howConnected, howUnlimited, howGiven}
 	for _, e := range r.ledger.matching(func(e entry) bool { return e.undone != nil && slices.Contains(cleanUp, e.undone.How) }) {
 		if r.recorded.done[e.step] && !said[e.step] {
 			said[e.step] = true

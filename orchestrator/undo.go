@@ -241,6 +241,7 @@ const (
 	howStopped   = "stopped"
 	howConnected = "isolation cleared"
 	howUnlimited = "limit cleared"
+	howGiven     = "workers as before"
 
 	howWithDaemon = "gone with the daemon"
 )
@@ -250,6 +251,9 @@ var errNoHandle = errors.New("the node accepted it, but its handle is not known,
 
 // undoOnce undoes what a call left behind, after finding out whether it did where that is not known. It returns how that is gone.
 func (r *run) undoOnce(ctx context.Context, e *entry) (how string, err error) {
+	if e.intent.Kind == kindSnarkPool { // whose workers say themselves how they are
+		return howGiven, r.givePool(ctx, e.intent)
+	}
 	client := r.nodes.at(e.intent.Node).client
 	if e.settled == nil || e.settled.Result == resultUnknown {
 		s := decide(ctx, r, *e)

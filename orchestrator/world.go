@@ -30,6 +30,9 @@ type World struct {
 	Files Files
 	// Programs are the executables that a run starts.
 	Programs Programs
+	// SnarkPool returns the agent of a pool of SNARK workers at a socket, or with "" the one that the configuration names, and its address, with
+	// which it can be asked for again, from any directory. It sends nothing.
+	SnarkPool func(socket string) (agent SnarkPool, address string, err error)
 	// Getenv looks up a variable of the environment.
 	Getenv func(name string) (string, bool)
 	// Evidence is what the nodes' own logs say; nil: nobody knows.

@@ -91,7 +91,7 @@ func (s scene) config() orchestrator.Config {
 	return orchestrator.Config{
 		Key: base64.StdEncoding.EncodeToString(rehearsedITNKey().Seed()),
 		// No URL, so that nobody takes the record for that of a run on a network that exists.
-		OnlineURL: "rehearsal", FundDaemonPorts: ports, MinaExec: minaProgram, FundThrough: "mina", ControlExec: controlProgram,
+		OnlineURL: "rehearsal", SnarkPool: &orchestrator.SnarkPoolConfig{Socket: rehearsedPoolAddress}, FundDaemonPorts: ports, MinaExec: minaProgram, FundThrough: "mina", ControlExec: controlProgram,
 		SlotDuration: s.slot, Genesis: rehearsedGenesis(), RequestTimeout: rehearsedRequest, Concurrency: rehearsedConcurrency, ClockScale: 1,
 	}
 }
@@ -184,7 +184,7 @@ func (p *play) world(config orchestrator.Config) (orchestrator.World, error) {
 		return orchestrator.World{}, err //nolint:wrapcheck // says it all
 	}
 	return orchestrator.World{
-		Clock: p.clock, Online: online, Files: p.props, Programs: programs{p}, Console: p.console, Log: p.log, Shown: zap.NewNop(),
+		Clock: p.clock, Online: online, Files: p.props, Programs: programs{p}, SnarkPool: newRehearsedPool(p.network).at, Console: p.console, Log: p.log, Shown: zap.NewNop(),
 		Hide: p.secrets.Add, Mask: p.secrets.Text,
 		// Every password is the empty one: a made-up file then opens whether or not the step names a variable.
 		Getenv: func(string) (string, bool) { return "", true },

@@ -389,6 +389,7 @@ type session struct {
 	recordMask *redact.Redactor
 	lock       *runlock.Lock
 	evidence   *evidence.Database // nil for none
+	pools      *pools
 	transport  interface{ CloseIdleConnections() }
 }
 
@@ -434,10 +435,13 @@ func (p program) open(ctx context.Context, config orchestrator.Config, f runFlag
 	for _, w := range config.Warnings {
 		s.log.Warn(w)
 	}
+	if s.pools, err = newPools(config, func(secret string) { secrets.Add(secret); s.recordMask.Add(secret) }, s.log.Logger); err != nil {
+		return nil, errors.Join(err, s.close())
+	}
 	transport := itn.NewTransport()
 	s.transport = transport
 	s.world = orchestrator.World{
-		Clock: clock, Online: online, Files: orchestrator.Disk{}, Programs: orchestrator.Executables{}, Getenv: p.getenv,
+		Clock: clock, Online: online, Files: orchestrator.Disk{}, Programs: orchestrator.Executables{}, SnarkPool: s.pools.at, Getenv: p.getenv,
 		Log: s.log.Logger, Shown: s.log.Named(boot.Shown), Console: s.console, Hide: secrets.Add, Mask: secrets.Text,
 		Dial: func(address string) *itn.Client {
 			return itn.New(address, key, itn.Options{
@@ -498,6 +502,9 @@ func (s *session) close() error {
 	var err error
 	if s.transport != nil {
 		s.transport.CloseIdleConnections()
+	}
+	if s.pools != nil {
+		s.pools.close()
 	}
 	if s.evidence != nil {
 		s.evidence.Close()

@@ -137,6 +137,8 @@ func parseSettings(args []string, output io.Writer) (settings, error) {
 	set.StringVar(&s.logJournal, "log-journal", "", "`file` for every entry of every node's internal log, those included that the queues drop (default: none)")
 	set.IntVar(&o.SnarkCoordinators, "snark-coordinators", 0, "how many nodes have SNARK work proven, negative for none (default 1)")
 	set.DurationVar(&o.ProofTime, "proof-time", 0, "network time from the scheduling of SNARK work to its proof (default a third of a slot)")
+	set.StringVar(&o.Coordinator, "coordinator", "", "`HOST:PORT` at which the first of these nodes gives its work to provers outside, without authentication (default: none)")
+	set.DurationVar(&o.ReassignmentWait, "reassignment-wait", 0, "network time after which work given to a prover outside may go to another (default 7m)")
 	passwordEnv := set.String("password-env", "", "`variable` with the password of the key files and wallets (default: the empty password)")
 	if err := set.Parse(args); err != nil {
 		return s, err
@@ -273,6 +275,9 @@ func announce(out io.Writer, s settings, dir *workdir.Dir, network *simnet.Netwo
 			role += " old"
 		}
 		_, _ = fmt.Fprintf(w, "node %s%s\n", address, role)
+	}
+	if url := network.CoordinatorURL(); url != "" {
+		_, _ = fmt.Fprintf(w, "coordinator %s\n", url)
 	}
 	_, _ = fmt.Fprintf(w, "online list %s\nconfiguration %s\njournal %s\nkeys %s\nseed %d\nready\n",
 		network.OnlineURL(), dir.Config(), dir.Journal(), filepath.Join(filepath.Dir(dir.Config()), "private-keys"), s.options.Seed)

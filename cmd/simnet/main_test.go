@@ -23,6 +23,7 @@ import (
 	"provingground/internal/mina"
 	"provingground/orchestrator/itn"
 	"provingground/orchestrator/simnet"
+	"provingground/snarkpool/coordinator"
 )
 
 // asProgram makes the test binary play the program.
@@ -276,6 +277,42 @@ func TestInterrupt(t *testing.T) {
 	}
 }
 
+// A worker outside finds the coordinator where the program says it is.
+func TestCoordinator(t *testing.T) {
+	address := "127.0.0.1:" + freePort(t)
+	r := start(t, "-nodes", "3", "-producers", "1", "-slot", "2s", "-clock-scale", "50", "-coordinator", address, "-reassignment-wait", "1m")
+	if !slices.Contains(r.said, "coordinator http://"+address) {
+		t.Errorf("it does not say where the coordinator is but %q", r.said)
+	}
+	client, err := coordinator.New("http://"+address, coordinator.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	var works []coordinator.Work
+	for tick := time.NewTicker(20 * time.Millisecond); len(works) == 0; {
+		select {
+		case <-tick.C:
+		case <-t.Context().Done():
+			t.Fatal("no work came")
+		}
+		if works, err = client.Work(t.Context(), "bm7/cpu/0", 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	proof := coordinator.Proof{ID: works[0].ID, Worker: "bm7/cpu/0", Statement: works[0].Statement, Proof: []byte("proof")}
+	if verdict, err := client.Deliver(t.Context(), proof); err != nil || verdict.Status != coordinator.Accepted {
+		t.Errorf("the proof is judged %+v, %v", verdict, err)
+	}
+	if code := r.stop(t, syscall.SIGTERM); code != 0 {
+		t.Errorf("exits %d: %s", code, r.stderr)
+	}
+	var out bytes.Buffer
+	if err := show(filepath.Join(r.dir, "journal.jsonl"), &out); err != nil || !strings.Contains(out.String(), "bm7/cpu/0: 1 given, 0 reassigned for being late, 1 proofs accepted") {
+		t.Errorf("shows %v\n%s", err, &out)
+	}
+}
+
 func TestPasswordFromTheEnvironment(t *testing.T) {
 	t.Setenv("SIMNET_TEST_PASSWORD", "secret")
 	r := start(t, "-nodes", "1", "-producers", "0", "-keys", "1", "-password-env", "SIMNET_TEST_PASSWORD")
@@ -299,8 +336,8 @@ func TestUsage(t *testing.T) {
 	}{
 		{"-help", 0, []string{"-clock-scale", "-faults"}},
 		{"-nodes x", 1, []string{"-nodes"}},
-		{"-nodes 0 -producers 3 -old 9 -clock-scale 0 -faults sulk:* -port 0 -keys 0 -slot 1ms -uptime-url ftp://x -password-env NO_SUCH_VARIABLE stray", 1, []string{
-			"-dir is missing", "0 nodes", "3 producers", "9 old", "-clock-scale", "sulk", "-port 0", "-keys 0", "slot of 1ms", "uptime URL", "NO_SUCH_VARIABLE", "stray",
+		{"-nodes 0 -producers 3 -old 9 -clock-scale 0 -faults sulk:* -port 0 -keys 0 -slot 1ms -uptime-url ftp://x -password-env NO_SUCH_VARIABLE -coordinator nowhere stray", 1, []string{
+			"-dir is missing", "0 nodes", "3 producers", "9 old", "-clock-scale", "sulk", "-port 0", "-keys 0", "slot of 1ms", "uptime URL", "NO_SUCH_VARIABLE", "stray", "\"nowhere\" is not HOST:PORT",
 		}},
 		{"stand-in nobody socket", 1, []string{"nobody"}},
 		{"stand-in control /nonexistent/socket restart 127.0.0.2", 1, []string{"still running"}},

@@ -4,11 +4,21 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"text/tabwriter"
 
 	"provingground/orchestrator/simnet"
 )
+
+// prover is what a journal says of SNARK workers outside of the simulation.
+type prover struct{ given, overdue, accepted, refused, failed int }
+
+// String says how often work was given to them, let go to others, and how their attempts ended.
+func (p prover) String() string {
+	return fmt.Sprintf("%d given, %d reassigned for being late, %d proofs accepted, %d refused, %d failed", p.given, p.overdue, p.accepted, p.refused, p.failed)
+}
 
 // show prints what a ground-truth journal says happened.
 func show(path string, out io.Writer) (err error) {
@@ -21,13 +31,23 @@ func show(path string, out io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	var produced, sent, rejected, restarted int
+	var produced, interrupted, sent, rejected, restarted int
+	provers := map[string]*prover{}
+	proverOf := func(worker string) *prover {
+		if provers[worker] == nil {
+			provers[worker] = new(prover)
+		}
+		return provers[worker]
+	}
 	funded := map[string]bool{} // an account comes to be once more where the chain changes
 	byMemo := map[string]bool{}
 	for _, entry := range history {
 		switch fact := entry.Fact.(type) {
 		case simnet.BlockProduced:
 			produced++
+			if fact.Interrupted != nil {
+				interrupted++
+			}
 		case simnet.CommandSent:
 			sent++
 			byMemo[fact.Memo] = false
@@ -37,6 +57,17 @@ func show(path string, out io.Writer) (err error) {
 			restarted++
 		case simnet.AccountCreated:
 			funded[fact.PublicKey] = true
+		case simnet.WorkGiven:
+			proverOf(fact.Worker).given++
+			if fact.From != "" {
+				proverOf(fact.From).overdue++
+			}
+		case simnet.ProofAccepted:
+			proverOf(fact.Worker).accepted++
+		case simnet.ProofRefused:
+			proverOf(fact.Worker).refused++
+		case simnet.WorkFailed:
+			proverOf(fact.Worker).failed++
 		}
 	}
 	included := 0
@@ -58,6 +89,17 @@ func show(path string, out io.Writer) (err error) {
 	row("schedules", "%d accepted, %d run and were not told to stop", len(schedules), len(unstopped))
 	row("daemons", "%d stopped, %d are down", restarted, len(history.Down()))
 	row("in force", "%d gated nodes, %d limits", len(history.Gating()), len(history.Limits()))
+	if len(provers) > 0 {
+		var all prover
+		for _, p := range provers {
+			all.given, all.overdue, all.accepted, all.refused, all.failed =
+				all.given+p.given, all.overdue+p.overdue, all.accepted+p.accepted, all.refused+p.refused, all.failed+p.failed
+		}
+		row("SNARK work", "%s; %d blocks interrupted", all, interrupted)
+		for _, worker := range slices.Sorted(maps.Keys(provers)) {
+			row("worker", "%s: %s", worker, *provers[worker])
+		}
+	}
 	if err := table.Flush(); err != nil {
 		return fmt.Errorf("show the journal: %w", err)
 	}

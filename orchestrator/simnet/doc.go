@@ -19,6 +19,7 @@
 //	node.go, gossip.go, restart.go    nodes and their daemons; who reaches whom; ends and returns
 //	schedule.go, zkapp.go, funding.go what daemons do for their clients
 //	snarkwork.go                      what has to be proven, and whose pools hold the proofs
+//	outsidework.go, coordinator.go    what is proven outside of the simulation, and the port for it
 //	internallog.go                    the internal log, a bounded queue
 //	trace.go, traceprocess.go         what is in it: records of the daemon, of its prover and its verifier
 //	uptime.go, wallet.go              reports and the online list; what the mina executable does

@@ -244,6 +244,46 @@ type WorkReceived struct {
 	Reason  string    `json:"reason,omitempty"` // why the pool did not take it; empty when it did
 }
 
+// WorkGiven is SNARK work that a coordinator gave to a worker outside of the simulation.
+type WorkGiven struct {
+	ID     string    `json:"id"`  // as the worker knows it
+	IDs    []int     `json:"ids"` // as traces know it
+	Worker string    `json:"worker"`
+	Until  time.Time `json:"until"`          // network time from which on another worker may have it
+	From   string    `json:"from,omitempty"` // the worker that had it and let its time run out: it is reassigned; empty when there is none
+}
+
+// ProofAccepted is a proof from outside that a coordinator took: from now on it is gossiped.
+type ProofAccepted struct {
+	ID     string `json:"id"`
+	IDs    []int  `json:"ids"`
+	Worker string `json:"worker"`
+	Late   bool   `json:"late,omitempty"` // the work was another worker's meanwhile, or nobody's
+}
+
+// ProofRefused is a proof from outside that a coordinator did not take.
+type ProofRefused struct {
+	ID     string `json:"id"`
+	IDs    []int  `json:"ids,omitempty"` // absent when nothing is needed under the ID
+	Worker string `json:"worker"`
+	Status string `json:"status"` // slashed or wrong-shape
+	Reason string `json:"reason"`
+}
+
+// WorkFailed is SNARK work that a worker outside could not prove.
+type WorkFailed struct {
+	ID     string `json:"id"`
+	IDs    []int  `json:"ids,omitempty"` // absent when nothing is needed under the ID
+	Worker string `json:"worker"`
+	Reason string `json:"reason"`
+	Held   bool   `json:"held,omitempty"` // the worker had it, so that it is free now
+}
+
+// ProversSet says how many SNARK works each coordinator proves at once from now on: none while paused, any number when negative.
+type ProversSet struct {
+	Count int `json:"count"`
+}
+
 // BlockIncluded is a block that from now on lies on the chain of the network's best block.
 type BlockIncluded struct {
 	Hash   string `json:"hash"`
@@ -422,6 +462,21 @@ func (WorkListed) Kind() string { return "work-listed" }
 func (WorkReceived) Kind() string { return "work-received" }
 
 // Kind implements Fact.
+func (WorkGiven) Kind() string { return "work-given" }
+
+// Kind implements Fact.
+func (ProofAccepted) Kind() string { return "proof-accepted" }
+
+// Kind implements Fact.
+func (ProofRefused) Kind() string { return "proof-refused" }
+
+// Kind implements Fact.
+func (WorkFailed) Kind() string { return "work-failed" }
+
+// Kind implements Fact.
+func (ProversSet) Kind() string { return "provers-set" }
+
+// Kind implements Fact.
 func (LogsRetained) Kind() string { return "logs-retained" }
 
 // Kind implements Fact.
@@ -467,7 +522,7 @@ func allFacts() []Fact {
 		CommandSent{}, CommandRejected{}, CommandDropped{}, BlockProduced{}, BlockIncluded{}, BlockOrphaned{}, AccountCreated{},
 		GatingSet{}, LimitSet{}, DaemonStopping{}, DaemonStopped{}, DaemonStarted{}, FundingStarted{}, FundingEnded{}, LogsRead{},
 		LogsFlushed{}, UptimeReported{}, FaultStruck{}, BlockTraced{}, BlockRepeated{}, TipChanged{}, CommandReceived{}, WorkListed{},
-		WorkReceived{}, LogsRetained{},
+		WorkReceived{}, LogsRetained{}, WorkGiven{}, ProofAccepted{}, ProofRefused{}, WorkFailed{}, ProversSet{},
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"sync"
 	"time"
 
@@ -54,11 +55,13 @@ type Network struct {
 	exchangeDue time.Time        // the exchange of chains planned last
 	synced      int
 	faults      *faultTable
-	jobs        uint64      // SNARK jobs made so far
-	workChange  workChange  // the one that was worked out last
-	keptLogs    []*keptLog  // of all runs of all daemons; only with Options.KeepLogs
-	reports     chan report // nil when the network serves the online list itself
-	ports       *ports      // nil while nothing listens
+	jobs        uint64           // SNARK jobs made so far
+	provers     int              // works that each coordinator's model proves at once; negative for any number
+	coordinator *coordinatorPort // nil when no work is proven outside
+	workChange  workChange       // the one that was worked out last
+	keptLogs    []*keptLog       // of all runs of all daemons; only with Options.KeepLogs
+	reports     chan report      // nil when the network serves the online list itself
+	ports       *ports           // nil while nothing listens
 
 	started  bool
 	stopped  bool // Stop was called: nobody listens any more
@@ -100,7 +103,7 @@ func New(options Options) (*Network, error) {
 		documents: documents, producing: opts.Slot / 36, now: opts.Clock.Now(),
 		byAddress: make(map[string]*node), byHost: make(map[string]*node), byPeerID: make(map[string]*node),
 		publicKeys: make(map[itn.PrivateKey]accountID), uuids: rand.NewChaCha8(seed), blocks: make(map[int][]*block),
-		faults: newFaultTable(opts.Faults),
+		faults: newFaultTable(opts.Faults), provers: AllProvers,
 	}
 	if opts.LogJournal != nil {
 		n.logJournal = &logJournal{out: bufio.NewWriterSize(opts.LogJournal, 64<<10)}
@@ -299,16 +302,21 @@ func (n *Network) newUUID() string {
 // listening reports whether connections to a node's port are taken.
 func (node *node) listening() bool { return node.daemon != nil && !node.closed && !node.net.stopped }
 
-// portChanged opens or closes a node's TCP port, where there are any, after what decides on it has changed.
+// portChanged opens or closes a node's TCP ports, where there are any, after what decides on it has changed.
 func (n *Network) portChanged(node *node) {
-	switch {
-	case n.ports == nil:
-	case node.listening():
-		if err := n.ports.open(node); err != nil {
+	if n.ports == nil {
+		return
+	}
+	fit := func(server *http.Server, address string, open bool) {
+		if !open {
+			n.ports.close(address)
+		} else if err := n.ports.listen(server, address); err != nil {
 			n.fail(fmt.Errorf("opening the port of node %s again: %w", node.address, err))
 		}
-	default:
-		n.ports.close(node)
+	}
+	fit(n.ports.server, node.address, node.listening())
+	if n.coordinator != nil && n.coordinator.node == node {
+		fit(n.ports.coordinator, n.opts.Coordinator, node.daemon != nil && !n.stopped)
 	}
 }
 

@@ -49,8 +49,11 @@ type daemon struct {
 	scheduled  int                // schedules accepted so far
 	unlocked   map[accountID]bool // keys in its wallet
 	zkappLimit *int
-	clean      bool      // the chain on disk is thrown away when the daemon ends
-	busy       time.Time // until then its schedulers miss their ticks
+	waiting    []*work      // works that no model prover has begun
+	proving    int          // works that model provers have begun
+	outside    *outsideWork // what provers outside prove; nil when none do
+	clean      bool         // the chain on disk is thrown away when the daemon ends
+	busy       time.Time    // until then its schedulers miss their ticks
 }
 
 // start begins a run of the node's daemon and opens its port.
@@ -83,6 +86,9 @@ func (n *Network) boot(node *node) {
 		d.log.told = func(e logEvent) { n.logJournal.add(node, d.uuid, n.spell(node, e)) }
 	}
 	d.log.add(logEvent{kind: logStarted, at: n.now})
+	if n.coordinator != nil && n.coordinator.node == node {
+		d.outside = &outsideWork{}
+	}
 	node.daemon = d
 	n.synced++
 	node.synced = n.synced

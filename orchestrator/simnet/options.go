@@ -8,8 +8,10 @@ import (
 	"io"
 	"math"
 	"math/rand/v2"
+	"net"
 	"net/url"
 	"slices"
+	"strconv"
 	"time"
 
 	"go.uber.org/zap"
@@ -62,6 +64,12 @@ type Options struct {
 	SnarkCoordinators int
 	// ProofTime is the network time from the scheduling of SNARK work to its proof, a quarter more or less; a third of a slot by default.
 	ProofTime time.Duration
+	// Coordinator is the address (HOST:PORT) at which the first of these nodes gives its work to provers outside, instead of having it proven by
+	// the model: package provingground/snarkpool/coordinator is the protocol. Whoever reaches the address may use it. Empty for none.
+	Coordinator string
+	// ReassignmentWait is the network time after which work that was given to a prover outside may be given to another one; 420 s by default
+	// (snark-worker, section 6).
+	ReassignmentWait time.Duration
 
 	// RestartAfter is the network time until a stopped node returns: 2 slots by default, never when negative.
 	RestartAfter time.Duration
@@ -116,6 +124,7 @@ func (o Options) resolve() (Options, error) {
 	o.MinFee = cmp.Or(o.MinFee, DefaultMinFee)
 	o.SnarkCoordinators = cmp.Or(o.SnarkCoordinators, 1)
 	o.ProofTime = cmp.Or(o.ProofTime, o.Slot/3)
+	o.ReassignmentWait = cmp.Or(o.ReassignmentWait, 420*time.Second)
 	o.RestartAfter = cmp.Or(o.RestartAfter, 2*o.Slot)
 	o.RestartAfterClean = cmp.Or(o.RestartAfterClean, 10*o.Slot)
 	o.Logger = cmp.Or(o.Logger, zap.NewNop())
@@ -144,6 +153,13 @@ func (o Options) validate() error {
 	check(o.BlockCapacity > 0, "a block capacity of %d commands: give at least 1", o.BlockCapacity)
 	check(o.SnarkCoordinators <= max(o.Nodes, 1), "%d SNARK coordinators of %d nodes", o.SnarkCoordinators, o.Nodes)
 	check(o.ProofTime > 0, "a proof time of %v: give one above 0", o.ProofTime)
+	check(o.ReassignmentWait > 0, "a reassignment wait of %v: give one above 0", o.ReassignmentWait)
+	if o.Coordinator != "" {
+		host, port, err := net.SplitHostPort(o.Coordinator)
+		number, bad := strconv.ParseUint(port, 10, 16)
+		check(err == nil && host != "" && bad == nil && number > 0, "the coordinator's address %q is not HOST:PORT", o.Coordinator)
+		check(o.SnarkCoordinators > 0, "a coordinator's address, but no SNARK coordinator")
+	}
 	check(o.PoolSize > 0, "a pool of %d commands: give at least 1", o.PoolSize)
 	check(len(o.ITNKeys) > 0, "no ITN key: nobody could use the nodes' ports")
 	for i, key := range o.ITNKeys {
@@ -220,6 +236,9 @@ func (n *Network) makeNodes() error {
 	}
 	for i := range max(n.opts.SnarkCoordinators, 0) {
 		n.nodes[(n.opts.Producers+i)%len(n.nodes)].proves = true
+	}
+	if n.opts.Coordinator != "" {
+		n.coordinator = newCoordinatorPort(n, n.nodes[n.opts.Producers%len(n.nodes)])
 	}
 	for _, node := range n.nodes {
 		node.stake = float64(node.staked) / float64(max(stakes, 1))

@@ -210,12 +210,14 @@ func (n *Network) find(address string) http.Handler {
 			handler = port{node}
 		case address == n.listAddress() && n.opts.UptimeURL == "" && !n.stopped:
 			handler = onlineList{n}
+		case n.coordinator != nil && address == n.opts.Coordinator && n.coordinator.node.daemon != nil && !n.stopped:
+			handler = n.coordinator
 		}
 	})
 	return handler
 }
 
-// Transport returns a transport by which a client in the same process speaks to the nodes, and to the online list, without opening
+// Transport returns a transport by which a client in the same process speaks to the nodes, the online list and the coordinator, without opening
 // connections: it calls them in the client's own goroutine, which suits a virtual clock. Connections to a node that is down fail as
 // refused ones do.
 func (n *Network) Transport() http.RoundTripper { return itnserver.InProcess{Find: n.find} }

@@ -160,12 +160,55 @@ func (d *daemon) listWork(from, to *block) {
 	if !node.proves {
 		return
 	}
-	d.traceWork(logWorkScheduled, change.added)
-	for _, w := range change.added {
+	if d.outside != nil {
+		d.offerWork(to)
+		return
+	}
+	d.waiting = slices.DeleteFunc(append(d.waiting, change.added...), func(w *work) bool { return !w.needed.has(node) })
+	d.beginProofs()
+}
+
+// beginProofs lets as many model provers as there are begin with the works that wait, the oldest first.
+func (d *daemon) beginProofs() {
+	n, node := d.node.net, d.node
+	if node.daemon != d {
+		return // it has ended
+	}
+	var begun []*work
+	for len(d.waiting) > 0 && (n.provers < 0 || d.proving < n.provers) {
+		w := d.waiting[0]
+		if d.waiting = d.waiting[1:]; w.proven.has(node) {
+			continue // by another coordinator, while it waited
+		}
+		begun = append(begun, w)
+		d.proving++
 		spread := n.opts.ProofTime / 4
 		takes := n.opts.ProofTime - spread + time.Duration(mix(n.opts.Seed, purposeWork, uint64(node.index), uint64(w.ids[0]))%uint64(2*spread+1))
-		n.plan(n.now.Add(takes), func() { d.prove(w) })
+		n.plan(n.now.Add(takes), func() {
+			d.proving--
+			d.prove(w)
+			d.beginProofs()
+		})
 	}
+	d.traceWork(logWorkScheduled, begun)
+}
+
+// AllProvers is the number of provers with which nothing waits for one.
+const AllProvers = -1
+
+// SetProvers says how many works each coordinator's model has proven at once from now on: 0 pauses it, [AllProvers], with which a network
+// begins, is any number. Proofs that have begun are finished. A coordinator whose work is proven outside gives none out while paused, and takes
+// no other notice: the provers are not its own. Restarts change nothing of it.
+func (n *Network) SetProvers(count int) {
+	n.do(func() {
+		n.provers = max(count, AllProvers)
+		n.record(nil, ProversSet{Count: n.provers})
+		for _, node := range n.nodes {
+			if node.daemon != nil {
+				node.daemon.beginProofs()
+			}
+		}
+	})
 }
 
 // traceWork logs what becomes of works. Older daemons do not.
@@ -189,13 +232,18 @@ func forgetWork(node *node, works []*work) {
 	}
 }
 
-// prove is the end of a work's proof at its coordinator, which gossips it. One of eight is gossiped once more a slot later, as long as it
-// is needed.
+// prove is the end of a work's proof by a model prover.
 func (d *daemon) prove(w *work) {
-	n, node := d.node.net, d.node
-	if node.daemon != d || !w.needed.has(node) || w.proven.has(node) {
+	if d.node.daemon != d || !w.needed.has(d.node) || w.proven.has(d.node) {
 		return // it has ended, nobody needs the proof any more, or another coordinator was faster
 	}
+	d.share(w)
+}
+
+// share lets a coordinator take the proof of a work that it needs, and gossip it. One of eight is gossiped once more a slot later, as long as
+// it is needed.
+func (d *daemon) share(w *work) {
+	n, node := d.node.net, d.node
 	made := &proof{work: w, prover: node}
 	d.takeProof(made, nil)
 	share := func() { n.gossip(node, func(to *daemon) { to.takeProof(made, node) }) }

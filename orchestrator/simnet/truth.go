@@ -256,7 +256,15 @@ type SnarkWork struct {
 	Block  string   // state hash of the block that needs it
 	Bought []string // state hashes of the blocks that hold its proof
 
-	Reports []WorkReport // what became of it at each node, in order; only with Options.JournalNodes
+	Attempts []WorkAttempt // of workers outside, in order; empty where the model proves
+	Reports  []WorkReport  // what became of it at each node, in order; only with Options.JournalNodes
+}
+
+// WorkAttempt is what a worker outside did with SNARK work, or had done to it.
+type WorkAttempt struct {
+	Worker string
+	At     time.Time // network time
+	Fact   Fact      // WorkGiven, ProofAccepted, ProofRefused or WorkFailed
 }
 
 // WorkReport is what became of SNARK work at one node.
@@ -274,6 +282,11 @@ type WorkReport struct {
 func (h History) Works() []SnarkWork {
 	var works []SnarkWork
 	byID := make(map[int]int)
+	attempted := func(entry Entry, ids []int, worker string) {
+		if i, ok := byID[firstID(ids)]; ok {
+			works[i].Attempts = append(works[i].Attempts, WorkAttempt{Worker: worker, At: entry.Time, Fact: entry.Fact})
+		}
+	}
 	for _, entry := range h {
 		switch fact := entry.Fact.(type) {
 		case BlockProduced:
@@ -286,6 +299,14 @@ func (h History) Works() []SnarkWork {
 					works[i].Bought = append(works[i].Bought, fact.Hash)
 				}
 			}
+		case WorkGiven:
+			attempted(entry, fact.IDs, fact.Worker)
+		case ProofAccepted:
+			attempted(entry, fact.IDs, fact.Worker)
+		case ProofRefused:
+			attempted(entry, fact.IDs, fact.Worker)
+		case WorkFailed:
+			attempted(entry, fact.IDs, fact.Worker)
 		case WorkListed:
 			for _, ids := range fact.Works {
 				if i, ok := byID[firstID(ids)]; ok {
