@@ -8,9 +8,10 @@ GO ?= go
 # How often random tests repeat; make soak raises it.
 ROUNDS ?= 10
 FUZZTIME ?= 10s
-# Where the demo's fetcher and uptime service listen.
+# Where the demo's fetcher, uptime service and SNARK coordinator listen.
 FETCHER_PORT ?= 4000
 UPTIME_PORT ?= 8080
+COORDINATOR_PORT ?= 8302
 GOLANGCI_LINT_VERSION := v2.12.2
 LINT := .tools/golangci-lint-$(GOLANGCI_LINT_VERSION)
 
@@ -60,7 +61,7 @@ soak: ## run the random tests with their full numbers (about 20 minutes)
 	  ./cmd/orchestrator ./orchestrator ./cmd/fetcher ./cmd/uptime ./uptime/... ./snarkpool/...
 
 demo: build postgres ## a whole experiment on a simulated network, its evidence in a private PostgreSQL; under two minutes
-	FETCHER_PORT=$(FETCHER_PORT) UPTIME_PORT=$(UPTIME_PORT) scripts/demo.sh
+	FETCHER_PORT=$(FETCHER_PORT) UPTIME_PORT=$(UPTIME_PORT) COORDINATOR_PORT=$(COORDINATOR_PORT) scripts/demo.sh
 
 verify: ## check that go.mod and the formatted code are as committed
 	$(GO) mod tidy -diff

@@ -9,6 +9,7 @@ run="$root/bin/orchestrator"
 
 port=${FETCHER_PORT:-4000}
 uptime_port=${UPTIME_PORT:-8080}
+coordinator_port=${COORDINATOR_PORT:-8302}
 
 if [ -t 1 ]; then bold=$'\033[1m' plain=$'\033[0m'; else bold='' plain=''; fi
 say() { printf '\n%s%s%s\n' "$bold" "$*" "$plain"; }
@@ -27,6 +28,11 @@ if taken "$uptime_port"; then
   exit 1
 fi
 
+if taken "$coordinator_port"; then
+  echo "port $coordinator_port is taken, by another simulated network perhaps: end it, or choose another port with  make demo COORDINATOR_PORT=8303"
+  exit 1
+fi
+
 rm -rf "$dir"
 mkdir "$dir"
 : >"$dir/simnet.out"
@@ -36,13 +42,15 @@ say "A simulated network: 12 nodes, 5 of them producers, a minute of network tim
 # A minute a second means that logs, too, fill sixty times as fast: the nodes' queues are that much larger than Mina's 500.
 # The account is the script's receiver: a payment of less than the creation fee to one that does not exist fails.
 "$root/bin/simnet" -dir "$dir/network" -nodes 12 -producers 5 -clock-scale 60 -max-logs 30000 -seed 1 \
-  -uptime-url "http://127.0.0.1:$uptime_port/v1/submit" \
+  -uptime-url "http://127.0.0.1:$uptime_port/v1/submit" -coordinator 127.0.0.1:$coordinator_port \
   -account B62qiy32p8kAKnny8ZFwoMhYpBppM1DWVCqAPBYNcXnsAHhnfAAuXgg >"$dir/simnet.out" 2>&1 &
 simnet=$!
 uptime=
 fetcher=
+pool=
 stop_all() {
-  for pid in $fetcher $simnet $uptime; do # the fetcher first: it stores what it has, and stops its PostgreSQL
+  if [ -n "$pool" ]; then "$root/bin/snarkpool" stop all -now -socket "$dir/pool/control.sock" >/dev/null 2>&1 || true; fi # workers outlive their agent
+  for pid in $pool $fetcher $simnet $uptime; do # the fetcher before its network: it stores what it has, and stops its PostgreSQL, which the pool uses
     kill "$pid" 2>/dev/null || true
     wait "$pid" 2>/dev/null || true
   done
@@ -96,6 +104,25 @@ database=$(cat "$dir/fetcher/db-uri")
 mv with-evidence.json config.json
 echo "nodes, gaps, health, metrics: http://127.0.0.1:$port/   database: psql \"$database\""
 
+say "A pool of two SNARK workers, which prove what one of the network's coordinators has to be proven:  snarkpool agent pool.json -coordinator …"
+# Groth16 proofs of a short chain of hashes by gnark, real ones, though not Mina's; the other coordinators' proofs are simulated.
+mkdir "$dir/pool"
+cat >"$dir/pool.json" <<POOL
+{ "version": 1, "name": "demo",
+  "hosts": [ {"match": {}, "reserve": {"cores": 0, "memory": "128MiB"}, "pools": {"gnark": {"workers": 2}}} ],
+  "pools": { "gnark": {"kind": "fed", "command": ["$root/bin/snarkpool", "prove", "gnark", "-keys", "$dir/pool/gnark-keys", "-links", "4"],
+                       "threads": 1, "smt": "share", "memory": {"max": "512MiB"}, "env": {"GOMAXPROCS": "\${threads}"}} } }
+POOL
+coordinator=$(sed -n 's/^coordinator //p' "$dir/simnet.out")
+"$root/bin/snarkpool" agent "$dir/pool.json" -state "$dir/pool" -db-uri "$database" -coordinator "simnet=$coordinator" -keys "$dir/pool/gnark-keys" -links 4 >"$dir/pool.out" 2>&1 &
+pool=$!
+for ((i = 0; i < 300; i++)); do
+  "$root/bin/snarkpool" status -socket "$dir/pool/control.sock" >"$dir/pool.status" 2>/dev/null && break
+  kill -0 $pool 2>/dev/null || { cat "$dir/pool.out"; exit 1; }
+  sleep 0.1
+done
+"$root/bin/snarkpool" status -socket "$dir/pool/control.sock"
+
 say "What the script would do and cost:  orchestrator plan config.json < scripts/demo.script"
 "$run" plan -nodes 6 config.json <"$root/scripts/demo.script"
 
@@ -110,6 +137,9 @@ say "What really happened, by the network's own journal:  simnet show journal.js
 sleep 3 # three minutes of the network's: until the fetcher has read all nodes' logs beyond the end of the load
 say "What the nodes' logs say of each batch:  orchestrator transactions run.record config.json"
 "$run" transactions "$dir/run.record" config.json
+say "What the pool proved, drained without losing a proof:  snarkpool drain all"
+"$root/bin/snarkpool" status -socket "$dir/pool/control.sock"
+"$root/bin/snarkpool" drain all -socket "$dir/pool/control.sock"
 say "And of the rounds, in SQL (docs/queries.md):"
 psql -X "$database" -c "SELECT exp, round, total, zkapps, successful, failed, missed, duration, max_latency FROM experiments" \
   -c "SELECT sum(entries) AS entries_stored, sum(lost) AS entries_lost FROM log_cursor"
@@ -137,5 +167,5 @@ say "stop undoes what its record says:  orchestrator stop killed.out config.json
 "$root/bin/simnet" show journal.jsonl | grep schedules
 say "resume would have gone on where it was killed, with the wait, and scheduled nothing twice:"
 echo "  orchestrator resume killed.out config.json < killed.script"
-say "Done. Everything is under demo/; network, uptime service, fetcher and database are stopped."
+say "Done. Everything is under demo/; network, uptime service, fetcher, pool of provers and database are stopped."
 echo "The evidence stays: bin/fetcher -k demo/network/fetcher-key -o demo/fetcher node-address-port 127.0.0.2 -p 3086 starts its database again."
