@@ -31,9 +31,9 @@ experiment "truth"
 pkeys = load-keys(dir: "./pay", limit: 8)
 zkeys = load-keys(dir: "./zk", limit: 8)
 senders = discovery(no-block-producers: true)
-payments(tps: 0.5 tps, duration: 10m, fee-payers: pkeys, nodes: senders, fee: 0.0001..0.002 mina, amount: 1 mina, receiver: env("RECEIVER"))
-zkapp-txs(tps: 0.1 tps, duration: 10m, fee-payers: zkeys, nodes: senders, gap: 1m, fee: 1..2 mina, deployment-fee: 1 mina)
-wait(40m)
+payments(tps: 0.25 tps, duration: 10m, fee-payers: pkeys, nodes: senders, fee: 0.0001..0.002 mina, amount: 1 mina, receiver: env("RECEIVER"))
+zkapp-txs(tps: 0.05 tps, duration: 10m, fee-payers: zkeys, nodes: senders, gap: 1m, fee: 1..2 mina, deployment-fee: 1 mina)
+wait(30m)
 `
 
 // TestLedgerIsTrue runs load on a simulated network whose logs a real fetcher stores in a database, and compares the ledger, transaction by

@@ -575,7 +575,7 @@ func TestAQuietNetworkIsKnown(t *testing.T) {
 
 // Whatever is lost, what really happened lies between the bounds.
 func TestNothingIsSaidThatIsNotSo(t *testing.T) {
-	for seed := range uint64(soak.Rounds(t)) {
+	for seed := range uint64((soak.Rounds(t) + 1) / 2) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			options := faulty(seed)
 			rehearseBoth(t, options, time.Second, func(r *rehearsal) {

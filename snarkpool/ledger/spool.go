@@ -554,7 +554,8 @@ func (s *Spool) closeFiles() (err error) {
 	}
 	s.segments = nil
 	if s.lock != nil {
-		err = errors.Join(err, s.lock.Close())
+		// Closing alone would leave the lock to a child that was forked at this moment, until it runs its own program.
+		err = errors.Join(err, unix.Flock(int(s.lock.Fd()), unix.LOCK_UN), s.lock.Close())
 	}
 	return err
 }
