@@ -22,6 +22,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"provingground/cmd/internal/boot"
+	"provingground/cmd/internal/privatedb"
 	"provingground/fetcher"
 	"provingground/fetcher/api"
 	"provingground/fetcher/store"
@@ -99,22 +100,22 @@ func (p program) collect(ctx context.Context, s settings) (err error) {
 	}()
 	uri := s.databaseURI
 	if uri == "" {
-		database, err := startPrivate(ctx, s.directory, log.Named("postgres"))
+		database, err := privatedb.Start(ctx, s.directory, "nodes' entries wait with the nodes", log.Named("postgres"))
 		if err != nil {
 			return err
 		}
-		uri = database.uri()
-		log.Info("private PostgreSQL: psql \"" + uri + "\" (the URI is in " + database.note + " while it runs)")
+		uri = database.URI()
+		log.Info("private PostgreSQL: psql \"" + uri + "\" (the URI is in " + database.Note() + " while it runs)")
 		keeping, leave := context.WithCancel(context.WithoutCancel(ctx))
 		kept := make(chan struct{})
 		go func() {
 			defer close(kept)
-			database.keep(keeping)
+			database.Keep(keeping)
 		}()
 		defer func() {
 			leave()
 			<-kept
-			err = errors.Join(err, database.stop(ctx))
+			err = errors.Join(err, database.Stop(ctx))
 		}()
 	}
 	if err := schema.Migrate(ctx, uri); err != nil {
@@ -411,6 +412,6 @@ func (w work) save(ctx context.Context, log *boot.Log) {
 		if last {
 			return
 		}
-		last = pause(ctx, saveEvery) != nil
+		last = boot.Pause(ctx, saveEvery) != nil
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"provingground/cmd/internal/boot"
+	"provingground/cmd/internal/privatedb"
 	"provingground/internal/soak"
 	"provingground/orchestrator/simnet"
 )
@@ -57,7 +58,7 @@ func (n *network) catchUp(t *testing.T, p *process) {
 // killServer ends the server of a private database by a signal, if one runs.
 func killServer(t *testing.T, dir string, signal syscall.Signal) bool {
 	t.Helper()
-	content, err := os.ReadFile(filepath.Join(dir, privateDir, "data", "postmaster.pid"))
+	content, err := os.ReadFile(filepath.Join(dir, privatedb.Dir, "data", "postmaster.pid"))
 	if err != nil {
 		return false
 	}

@@ -9,7 +9,7 @@
 //
 // Files: commandline.go what may be written on the command line; settings.go what comes of it and of the environment; collect.go the two
 // collecting sub-commands, from start to end; port.go connections to the REST port; retention.go what is dropped; quiet.go the volume of the log;
-// database.go the private PostgreSQL; process.go the sub-command process.
+// process.go the sub-command process.
 package main
 
 import (

@@ -18,6 +18,7 @@ import (
 	"text/tabwriter"
 
 	"provingground/cmd/internal/boot"
+	"provingground/cmd/internal/privatedb"
 	"provingground/fetcher/store"
 	"provingground/fetcher/trace"
 	"provingground/schema"
@@ -161,12 +162,12 @@ func (p program) process(ctx context.Context, s settings) (err error) {
 		if err := os.MkdirAll(s.directory, 0o755); err != nil { //nolint:gosec // the private PostgreSQL's user has to pass through it
 			return boot.Usage(err)
 		}
-		database, err := startPrivate(ctx, s.directory, log.Named("postgres"))
+		database, err := privatedb.Start(ctx, s.directory, "nodes' entries wait with the nodes", log.Named("postgres"))
 		if err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, database.stop(ctx)) }()
-		uri = database.uri()
+		defer func() { err = errors.Join(err, database.Stop(ctx)) }()
+		uri = database.URI()
 	}
 	if err := schema.Migrate(ctx, uri); err != nil {
 		return err

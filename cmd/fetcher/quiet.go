@@ -7,6 +7,8 @@ import (
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+
+	"provingground/cmd/internal/boot"
 )
 
 const (
@@ -95,7 +97,7 @@ func (q *quiet) says(out zapcore.Core, entry zapcore.Entry, fields []zapcore.Fie
 
 // run tells what was left out, every while until ctx ends.
 func (q *quiet) run(ctx context.Context) {
-	for pause(ctx, quietEvery) == nil {
+	for boot.Pause(ctx, quietEvery) == nil {
 		q.tell()
 	}
 }

@@ -46,7 +46,7 @@ func (s settings) retain(ctx context.Context, uri string, log *boot.Log) {
 				log.Warn("what is too old is still read by somebody, and is dropped later", zap.String("before", first), zap.Strings("partitions", busy))
 			}
 		}
-		if pause(ctx, wait) != nil {
+		if boot.Pause(ctx, wait) != nil {
 			return
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"provingground/cmd/internal/boot"
+	"provingground/cmd/internal/privatedb"
 	"provingground/fetcher"
 	"provingground/internal/privatepg"
 	"provingground/internal/privatepg/pgtest"
@@ -107,11 +108,11 @@ func TestFetcher(t *testing.T) {
 	if info, err := os.Stat(locks[0]); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the lock file: %v, %v", info, err)
 	}
-	uri, err := os.ReadFile(filepath.Join(dir, privateNote))
+	uri, err := os.ReadFile(filepath.Join(dir, privatedb.Note))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if info, err := os.Stat(filepath.Join(dir, privateNote)); err != nil || info.Mode().Perm() != 0o600 {
+	if info, err := os.Stat(filepath.Join(dir, privatedb.Note)); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v, %v", info.Mode(), err)
 	}
 	if !strings.Contains(p.stderr.String(), "psql \""+strings.TrimSpace(string(uri))) {
@@ -156,10 +157,10 @@ func TestFetcher(t *testing.T) {
 	if strings.Contains(p.stderr.String(), strings.TrimSpace(readFile(t, filepath.Join(n.dir, "fetcher-key")))) {
 		t.Error("the log shows the key")
 	}
-	if _, err := os.Stat(filepath.Join(dir, privateNote)); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("%s is left: %v", privateNote, err)
+	if _, err := os.Stat(filepath.Join(dir, privatedb.Note)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("%s is left: %v", privatedb.Note, err)
 	}
-	server, err := privatepg.Start(t.Context(), privatepg.Options{Dir: filepath.Join(dir, privateDir)})
+	server, err := privatepg.Start(t.Context(), privatepg.Options{Dir: filepath.Join(dir, privatedb.Dir)})
 	if err != nil {
 		t.Fatalf("the database was left in use: %v", err)
 	}
@@ -338,7 +339,7 @@ func TestClosedDirectory(t *testing.T) {
 	if code != boot.CodeFailure || !strings.Contains(output, "enter") {
 		t.Errorf("exits %d:\n%s", code, output)
 	}
-	if _, err := os.Stat(filepath.Join(closed, "out", privateDir)); !errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Stat(filepath.Join(closed, "out", privatedb.Dir)); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a server that never was leaves its directory: %v", err)
 	}
 }

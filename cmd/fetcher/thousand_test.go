@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"provingground/cmd/internal/boot"
+	"provingground/cmd/internal/privatedb"
 	"provingground/fetcher"
 	"provingground/internal/privatepg"
 	"provingground/internal/soak"
@@ -92,7 +93,7 @@ func TestThousandNodes(t *testing.T) {
 	if code := p.stop(t, syscall.SIGTERM); code != boot.CodeOK {
 		t.Errorf("exits %d\n%s", code, &p.stderr)
 	}
-	server, err := privatepg.Start(t.Context(), privatepg.Options{Dir: filepath.Join(dir, privateDir)})
+	server, err := privatepg.Start(t.Context(), privatepg.Options{Dir: filepath.Join(dir, privatedb.Dir)})
 	if err != nil {
 		t.Fatal(err)
 	}

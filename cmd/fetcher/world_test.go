@@ -22,6 +22,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"provingground/cmd/internal/privatedb"
 	"provingground/fetcher"
 	"provingground/internal/mina"
 	"provingground/internal/privatepg/pgtest"
@@ -367,7 +368,7 @@ func (p *process) awaitNodes(t *testing.T, count int) {
 // database connects to a fetcher's private database.
 func connect(t *testing.T, dir string) *pgx.Conn {
 	t.Helper()
-	uri, err := os.ReadFile(filepath.Join(dir, privateNote))
+	uri, err := os.ReadFile(filepath.Join(dir, privatedb.Note))
 	if err != nil {
 		t.Fatal(err)
 	}

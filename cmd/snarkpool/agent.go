@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"provingground/cmd/internal/boot"
+	"provingground/cmd/internal/privatedb"
 	"provingground/internal/redact"
 	"provingground/schema"
 	"provingground/snarkpool"
@@ -266,7 +267,7 @@ func (c call) database(ctx context.Context, state string, file poolfile.File, lo
 }
 
 func (c call) privateDatabase(ctx context.Context, state string, log *zap.Logger) (uri string, stop func() error, err error) {
-	server, err := startPrivate(ctx, state, log.Named("postgres"))
+	server, err := privatedb.Start(ctx, state, "proofs are kept on disk meanwhile", log.Named("postgres"))
 	if err != nil {
 		return "", nil, err
 	}
@@ -274,18 +275,18 @@ func (c call) privateDatabase(ctx context.Context, state string, log *zap.Logger
 	kept := make(chan struct{})
 	go func() {
 		defer close(kept)
-		server.keep(keeping)
+		server.Keep(keeping)
 	}()
 	stop = func() error {
 		leave()
 		<-kept
-		return server.stop(ctx)
+		return server.Stop(ctx)
 	}
-	uri = server.uri()
+	uri = server.URI()
 	if err := schema.Migrate(ctx, uri); err != nil {
 		return "", nil, errors.Join(err, stop())
 	}
-	log.Info("private PostgreSQL: psql \"" + uri + "\" (the URI is in " + server.note + " while it runs)")
+	log.Info("private PostgreSQL: psql \"" + uri + "\" (the URI is in " + server.Note() + " while it runs)")
 	return uri, stop, nil
 }
 

@@ -30,6 +30,7 @@ import (
 	"go.uber.org/zap"
 
 	"provingground/cmd/internal/boot"
+	"provingground/cmd/internal/privatedb"
 	"provingground/internal/privatepg/pgtest"
 	"provingground/snarkpool/control"
 	"provingground/snarkpool/coordinator"
@@ -418,7 +419,7 @@ func TestAgent(t *testing.T) {
 			t.Errorf("%s, process %d, is still there: %c, %v", name, pid, stat.State, err)
 		}
 	}
-	if _, err := os.Stat(filepath.Join(p.state, privateNote)); !errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Stat(filepath.Join(p.state, privatedb.Note)); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the note of the private database is still there: %v", err)
 	}
 	source.mu.Lock()

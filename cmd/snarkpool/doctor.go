@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"provingground/cmd/internal/privatedb"
 	"provingground/snarkpool/control"
 	"provingground/snarkpool/poolfile"
 	"provingground/snarkpool/supervise/process"
@@ -349,7 +350,7 @@ func checkPostgres(state string) finding {
 			"apt-get install postgresql, or name a database; one that several machines share is needed for more than one anyway",
 		}
 	}
-	return finding{"postgresql", fine, fmt.Sprintf("a private server can be started in %s (%s)", filepath.Join(state, privateDir), filepath.Dir(installed[len(installed)-1])), ""}
+	return finding{"postgresql", fine, fmt.Sprintf("a private server can be started in %s (%s)", filepath.Join(state, privatedb.Dir), filepath.Dir(installed[len(installed)-1])), ""}
 }
 
 func checkNVML(ctx context.Context) (finding, error) {

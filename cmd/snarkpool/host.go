@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"provingground/cmd/internal/boot"
+	"provingground/cmd/internal/privatedb"
 	"provingground/schema"
 	"provingground/snarkpool/ledger"
 )
@@ -78,7 +79,7 @@ func (c call) databaseOf() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	note := filepath.Join(state, privateNote)
+	note := filepath.Join(state, privatedb.Note)
 	content, _, err := boot.ReadSmall(note, maxURI)
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", boot.Usagef("-db-uri is missing, and no agent with a private database runs here: %s is not there", note)

@@ -9,7 +9,7 @@
 // snarkpool help lists all verbs; docs/snarkpool.md says the rest.
 //
 // Files: verbs.go the verbs; commandline.go options; connect.go the way to an agent; show.go, table.go and top.go what people see of it; change.go verbs
-// that change something; planning.go plan and inventory; agent.go, database.go, source.go and gpucheck.go the agent; host.go the hosts in the database;
+// that change something; planning.go plan and inventory; agent.go, source.go and gpucheck.go the agent; host.go the hosts in the database;
 // gpulist.go the GPUs; prove.go built-in provers and verifiers; doctor.go what this machine can enforce; calibrate.go and bench.go measurements; render.go
 // and unit.go systemd units.
 package main

@@ -50,7 +50,8 @@ func ListenSocket(path string) (*Listener, error) {
 		if now, statErr := os.Lstat(path); statErr == nil && os.SameFile(now, made) {
 			err = errors.Join(err, os.Remove(path))
 		}
-		return errors.Join(err, lock.Close())
+		// Closing alone would leave the lock to a child that was forked at this moment, until it runs its own program.
+		return errors.Join(err, unix.Flock(int(lock.Fd()), unix.LOCK_UN), lock.Close())
 	})}, nil
 }
 

@@ -11,6 +11,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
+
+	"provingground/internal/database"
 )
 
 // Digest is a SHA-256; as text it is lower-case hex.
@@ -318,7 +320,7 @@ func (l *Ledger) begin(ctx context.Context, doing string) (tx pgx.Tx, err error)
 func undo(ctx context.Context, tx pgx.Tx) error {
 	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerTime)
 	defer cancel()
-	if err := tx.Rollback(limited); err != nil && !errors.Is(err, pgx.ErrTxClosed) && !passing(err) {
+	if err := tx.Rollback(limited); err != nil && !errors.Is(err, pgx.ErrTxClosed) && !database.Passing(err) {
 		return err
 	}
 	return nil

@@ -3,20 +3,17 @@ package ledger
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"provingground/internal/database"
 )
 
 // ErrUnavailable says that PostgreSQL is away, did not answer in time, or cannot do it now: the same call may succeed later. What was asked
 // for may have been done all the same; every method can be repeated without harm unless it says otherwise.
 var ErrUnavailable = errors.New("the database is not available")
-
-// errSilent is the end of the time for an answer.
-var errSilent = errors.New("no answer in time")
 
 // answerTime is how long the database may take for an answer, a new connection included, wall time.
 const answerTime = 10 * time.Second
@@ -34,47 +31,7 @@ func New(pool *pgxpool.Pool) *Ledger { return &Ledger{pool: pool} }
 // ask does something that needs the database's answer, and tells failures that may pass from refusals. The end of the caller's context is
 // neither.
 func (l *Ledger) ask(ctx context.Context, doing string, do func(context.Context) error) error {
-	limited, cancel := context.WithTimeoutCause(ctx, answerTime, errSilent)
-	defer cancel()
-	err := do(limited)
-	switch {
-	case err == nil:
-		return nil
-	case ctx.Err() != nil:
-		return fmt.Errorf("%s: %w", doing, context.Cause(ctx))
-	case limited.Err() != nil:
-		return fmt.Errorf("%s: %w: %w", doing, ErrUnavailable, context.Cause(limited))
-	case passing(err):
-		return fmt.Errorf("%s: %w: %w", doing, ErrUnavailable, err)
-	}
-	return fmt.Errorf("%s: %w", doing, err)
-}
-
-// finalError is a failure of our own that no repetition mends.
-type finalError struct{ error }
-
-func (e finalError) Unwrap() error { return e.error }
-
-// passing tells whether the same statement may succeed later: all that is no answer of the server, and of its answers (PostgreSQL's error
-// codes) those of a connection that failed, of a login that is refused now, of a transaction that lost against another, of resources that are
-// used up, of an operator who intervened, of the system, of a database that is being restored, and of a standby server.
-func passing(err error) bool {
-	var final finalError
-	if errors.As(err, &final) {
-		return false
-	}
-	var refusal *pgconn.PgError
-	if !errors.As(err, &refusal) {
-		return true
-	}
-	if len(refusal.Code) != 5 {
-		return false
-	}
-	switch refusal.Code[:2] {
-	case "08", "28", "40", "53", "57", "58":
-		return true
-	}
-	return refusal.Code == "3D000" || refusal.Code == "25006"
+	return database.Ask(ctx, answerTime, ErrUnavailable, doing, do)
 }
 
 // query collects the rows of a query into structs, by the columns' names.

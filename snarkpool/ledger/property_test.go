@@ -116,12 +116,13 @@ func (p *pool) actions() map[string]func(*rapid.T) {
 		p.cut.after.Store(int64(rapid.IntRange(-8, 9).Draw(t, "answer that is lost")))
 		return func() { p.cut.after.Store(0) }
 	}
-	anyLease := func(t *rapid.T) (*station, holding) {
-		s := anyStation(t)
-		if len(s.held) == 0 {
-			t.Skip("it holds nothing")
+	// withLease does something with a lease of an agent that has one, and nothing otherwise.
+	withLease := func(do func(t *rapid.T, s *station, h holding)) func(*rapid.T) {
+		return func(t *rapid.T) {
+			if s := anyStation(t); len(s.held) > 0 {
+				do(t, s, rapid.SampledFrom(s.held).Draw(t, "lease"))
+			}
 		}
-		return s, rapid.SampledFrom(s.held).Draw(t, "lease")
 	}
 	lease := func(t *rapid.T, s *station) {
 		w := worker(t, s)
@@ -154,25 +155,21 @@ func (p *pool) actions() map[string]func(*rapid.T) {
 			_, err := s.courier.Carry(t.Context())
 			passing(t, err)
 		},
-		"prove": func(t *rapid.T) {
-			s, h := anyLease(t)
+		"prove": withLease(func(t *rapid.T, s *station, h holding) {
 			p.prove(t, s, h, rapid.SampledFrom(qualities).Draw(t, "proof"))
-		},
-		"fail": func(t *rapid.T) {
-			s, h := anyLease(t)
+		}),
+		"fail": withLease(func(t *rapid.T, s *station, h holding) {
 			p.append(t, s, ledger.Entry{Failure: &ledger.Failure{Job: h.lease.Job.ID, Worker: h.worker, Epoch: h.lease.Epoch, Reason: "killed", At: start}})
-		},
-		"release": func(t *rapid.T) {
-			_, h := anyLease(t)
+		}),
+		"release": withLease(func(t *rapid.T, _ *station, h holding) {
 			defer unlucky(t)()
 			passing(t, p.unlucky.Release(t.Context(), h.worker, ledger.Held{Job: h.lease.Job.ID, Epoch: h.lease.Epoch}))
-		},
-		"renew": func(t *rapid.T) {
-			_, h := anyLease(t)
+		}),
+		"renew": withLease(func(t *rapid.T, _ *station, h holding) {
 			defer unlucky(t)()
 			_, err := p.unlucky.Renew(t.Context(), h.worker, time.Hour, ledger.Held{Job: h.lease.Job.ID, Epoch: h.lease.Epoch})
 			passing(t, err)
-		},
+		}),
 		"run out": func(t *rapid.T) {
 			execute(t, p.db, "UPDATE snark_pool_job SET available_at = available_at - interval '2 hours' WHERE hashtext(job_id) % 3 <> $1", rapid.IntRange(0, 2).Draw(t, "which"))
 		},

@@ -142,7 +142,8 @@ func (s *Supervisor) Close() error {
 	}
 	s.cgroups.Close()
 	if s.lock >= 0 {
-		errs = append(errs, unix.Close(s.lock))
+		// Closing alone would leave the lock to a child that was forked at this moment, until it runs its own program.
+		errs = append(errs, unix.Flock(s.lock, unix.LOCK_UN), unix.Close(s.lock))
 	}
 	return errors.Join(errs...)
 }

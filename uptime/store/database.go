@@ -3,13 +3,13 @@ package store
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"provingground/internal/database"
 	"provingground/uptime/service"
 )
 
@@ -19,9 +19,6 @@ const (
 	// pruneRows is how many old rows one transaction removes, so that none lasts long.
 	pruneRows = 2000
 )
-
-// errSilent is the end of answerTime.
-var errSilent = errors.New("no answer within 5s")
 
 // Database remembers submissions and nodes in the tables submissions and uptime_node of a database of this program's version
 // (schema.Migrate). It is a service.Store. Several programs may share the tables if their options are the same. Make it with
@@ -157,39 +154,5 @@ func (d *Database) remove(ctx context.Context, doing, statement string, before t
 // ask does something that needs the database's answer, within answerTime, and tells failures that may pass from refusals. The end of
 // the caller's context is neither.
 func (d *Database) ask(ctx context.Context, doing string, do func(context.Context) error) error {
-	limited, cancel := context.WithTimeoutCause(ctx, answerTime, errSilent)
-	defer cancel()
-	err := do(limited)
-	switch {
-	case err == nil:
-		return nil
-	case ctx.Err() != nil:
-		return fmt.Errorf("%s: %w", doing, context.Cause(ctx))
-	case limited.Err() != nil:
-		return fmt.Errorf("%s: %w: %w", doing, service.ErrUnavailable, context.Cause(limited))
-	}
-	if passing(err) {
-		return fmt.Errorf("%s: %w: %w", doing, service.ErrUnavailable, err)
-	}
-	return fmt.Errorf("%s: %w", doing, err)
-}
-
-// passing tells whether the same statement may succeed later: all that is no answer of the server, and of its answers (PostgreSQL's
-// error codes) those of a connection that failed, of a login that the server cannot check now or refuses, of a transaction that lost
-// against another, of resources that are used up, of an operator who intervened, and of the system. A refused login is among
-// them for it is the operator's to mend without a restart of this program.
-func passing(err error) bool {
-	var refusal *pgconn.PgError
-	if !errors.As(err, &refusal) {
-		return true
-	}
-	if len(refusal.Code) != 5 {
-		return false
-	}
-	switch refusal.Code[:2] {
-	case "08", "28", "40", "53", "57", "58":
-		return true
-	}
-	const noDatabase, readOnly = "3D000", "25006" // while it is restored; on a standby server, before it takes over
-	return refusal.Code == noDatabase || refusal.Code == readOnly
+	return database.Ask(ctx, answerTime, service.ErrUnavailable, doing, do)
 }

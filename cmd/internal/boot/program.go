@@ -1,6 +1,7 @@
 package boot
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -8,6 +9,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Exit codes that programs have in common.
@@ -66,6 +68,18 @@ func linesOnce(err error) string {
 		}
 	}
 	return strings.Join(lines, "\n")
+}
+
+// Pause waits for a time, or for ctx's end, whose cause it returns then.
+func Pause(ctx context.Context, wait time.Duration) error {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // ReadSmall reads a file that is not meant to be longer than most bytes; a longer one is an error that says so.
